@@ -26,8 +26,8 @@ $(READY):
 	@echo "Setting up .venv, once: 2 to 5 minutes, 2 GB of disk (7 GB where pip takes a CUDA build of torch)."
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
 	  { echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt setuptools wheel
-	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt setuptools wheel
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	@rm -f .venv/ready-* && touch $@
 
 demo: $(READY)
