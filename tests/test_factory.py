@@ -138,7 +138,7 @@ def test_generated_test_passes_and_fails_with_the_code():
         scope["test_area_of_a_square"]()
 
 
-# nbs/90_factory.ipynb, cell 313a7bf6
+# nbs/90_factory.ipynb, cell 83a513c8
 def test_tests_that_cannot_stand_alone_are_refused():
     exported = "#| default_exp boxes\n#| export\ndef area(w, h): return w * h\ndef _half(x): return x / 2"
     render = lambda *sources: render_tests(toy_notebook(exported, *sources), "nbs/x.ipynb", "toylib")
@@ -148,7 +148,7 @@ def test_tests_that_cannot_stand_alone_are_refused():
             render("x = size = (1, 2)", source)
     with pytest.raises(ValueError, match="name of its own"):
         render(*["#| test same\nassert area(1, 1)"] * 2)
-    text = render("import math", "#| test half\nassert _half(math.pi)")
+    text = render("#| test_setup\nimport math", "#| test half\nassert _half(math.pi)")
     assert "import math\n" in text and "from toylib.boxes import _half\n" in text and "area" not in text
 
 

@@ -61,7 +61,7 @@ def test_what_moves_ap():
     assert ap() == 0                                       # nothing said, nothing scored, nothing raised
 
 
-# nbs/15_metrics.ipynb, cell 9192227a
+# nbs/15_metrics.ipynb, cell 84c9a8b5
 def test_categories_sizes_and_crowds():
     coco = scene([[10, 10, 20, 20], [10, 50, 20, 20], [50, 50, 120, 120]], [1, 1, 2])
     small = [guess(b) for b in ([10, 10, 20, 20], [10, 50, 20, 20])]
@@ -71,6 +71,9 @@ def test_categories_sizes_and_crowds():
     assert coco_ap(coco, small, image_ids=[])["n"] == 0                    # no images isn't "all images"
     crowd = scene([[10, 10, 60, 60], [100, 100, 90, 90]], iscrowd=[0, 1])
     assert np.isclose(coco_ap(crowd, [guess([10, 10, 60, 60], 0.1), guess([110, 110, 30, 30], 0.9)])["AP"], 1)
+    big = [[10, 10, 120, 120], [60, 60, 130, 130]]
+    right, small_alarm = [guess(b, 0.5, segmentation=[rectangle(b)]) for b in big], guess(big[0], 0.9, segmentation=[rectangle([0, 150, 9, 9])])
+    assert np.isclose(coco_ap(scene(big), right + [small_alarm], "segm")["APl"], 1)  # a mask's size is the mask's, not its box's
 
 
 # nbs/15_metrics.ipynb, cell 961ea198
@@ -124,13 +127,14 @@ def test_pck_ignores_what_is_not_labelled():
     assert pck(points, true * [1, 1, 0], [[0, 0, 20, 10]]) == 0 and pck([], [], []) == 0
 
 
-# nbs/15_metrics.ipynb, cell 84ef1a8e
+# nbs/15_metrics.ipynb, cell 6d05b429
 def test_bleu_by_hand():
     # "a dog runs on the sand" against "a dog runs on the beach": 5 of 6 words, 4 of 5 pairs, 3 of 4 triples, 2 of 3 fours
     by_hand = (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25
     assert np.isclose(bleu4(["a dog runs on the sand"], [["A dog runs on the beach."]]), by_hand)
     assert np.isclose(bleu4(["A dog runs on"], [["a dog runs on the beach"]]), np.exp(1 - 6 / 4))         # all right, too short
     assert np.isclose(bleu4(["a b c d e", "a b c d"], [["a b c d e", "x"], ["A, b, c, d!"]]), 1)          # uneven numbers of references
+    assert bleu4(["a dog runs at the sea"], [["a dog runs on the beach"]]) == 0  # no run of four: no smoothing saves it
     assert bleu4(["dog"], [["cat"]]) == 0 and bleu4([], []) == 0
     with pytest.raises(ValueError, match="references of caption 0 are 'a dog'"): bleu4(["a dog"], ["a dog"])
 

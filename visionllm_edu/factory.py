@@ -338,7 +338,13 @@ def find_tests(
         tests.append(NotebookTest(name, where, body(c.source), kept))
     return tests
 
-# %% ../nbs/90_factory.ipynb #362d1cf7
+# %% ../nbs/90_factory.ipynb #654cc252
+def _only_imports(c: NotebookTest) -> bool:
+    "Whether a cell is a helper made of imports: they go to the top of the file, with the others."
+    imports = (ast.Import, ast.ImportFrom)
+    return not c.name and all(isinstance(node, imports) for node in ast.parse(c.code).body)
+
+
 def _at_hand(notebook, module: str | None, package: str) -> dict[str, tuple[str, str]]:
     "Every name that a test of this notebook may import, as {name: (module, text)}."
     names = {name: ("", name) for name in ("os", "pytest", "torch")}
@@ -350,7 +356,7 @@ def _at_hand(notebook, module: str | None, package: str) -> dict[str, tuple[str,
             names |= {name: (f"{package}.{module}", name) for name in _top_level(tree)}
     return {name: origin for name, origin in names.items() if name != "* of fastcore.test"}
 
-# %% ../nbs/90_factory.ipynb #3c22ecd8
+# %% ../nbs/90_factory.ipynb #193e460e
 _HEAD = '''"""Tests of {about}.
 
 Generated from {path} by make export: do not edit, edit the notebook.
@@ -368,9 +374,11 @@ def render_tests(
     module, cells = module_of(notebook), find_tests(notebook, path)
     if not any(c.name for c in cells): return ""
     at_hand = _at_hand(notebook, module, package)
+    needed = {name for c in cells if _only_imports(c) for name in _imports(ast.parse(c.code))}
+    cells = [c for c in cells if not _only_imports(c)]
     shared = set().union(*(_bound(ast.parse(c.code)) for c in cells if not c.name))
     stars = {name for name in at_hand if name.startswith("* of ")}
-    needed, known = set(stars), set(at_hand) | shared | set(dir(builtins)) | {"__file__"}
+    known = set(at_hand) | shared | set(dir(builtins)) | {"__file__"}
     for c in cells:
         tree = ast.parse(c.text)
         used = _used(tree) - _bound(tree)
@@ -378,7 +386,7 @@ def render_tests(
             missing = ", ".join(sorted(used - known))
             raise ValueError(f"{c.where}: the test uses {missing}, which its notebook neither "
                              "exports, nor imports, nor defines in a `#| test_setup` cell")
-        needed |= used & set(at_hand) - shared
+        needed |= stars | used & set(at_hand) - shared
     head = _HEAD.format(about=f"{package}/{module.replace('.', '/')}.py" if module else path, path=path)
     imports = _import_lines([at_hand[name] for name in sorted(needed)], package)
     return head + "\n\n\n".join(filter(None, [imports, *(c.text for c in cells)])) + "\n"

@@ -10,9 +10,8 @@ from .draw import DIRECTIONS, PALETTE, Pen, mix
 from .figures import (
     ANIMAL_KEYPOINTS, FACE, FAR_LEG, HEAD, NEAR_LEG, OTHER, TORSO, arc)
 
-# %% ../../nbs/04b_animals.ipynb #91eaaf37
-# all in own heights; the animal looks along x
-_BEASTS = {
+# %% ../../nbs/04b_animals.ipynb #a35519ae
+_BEASTS = {  # in own heights; the animal looks along x
     # hind x, fore x, body height, thickness, leg width, head (x, y, radius), looks at us?
     "dog": (-.33, .25, .43, .30, .105, (.42, .71, .215), True),
     "cat": (-.33, .22, .38, .26, .09, (.40, .66, .225), True),
@@ -51,7 +50,7 @@ def _legs(pen: Pen, o, joints: dict, side: str, coat: tuple, body: tuple, sock: 
         pen.limb([joints[f"{side}_{a}"], joints[f"{side}_{b}"], joints[f"{side}_{c}"]], width, coat)
         x, y = joints[f"{side}_{c}"]
         if sock: pen.oval(x, y - .005, width * .5, .04, sock, edge=False)
-        if side == "near":                                  # the top of the leg melts into the body
+        if side == "near":              # the top of the leg melts into the body
             x, y = joints[f"near_{a}"]
             pen.oval(x, y + .03, width * .75, width * .8, body, edge=False)
 
@@ -101,7 +100,7 @@ def _body(pen: Pen, o, coat: tuple):
             t = (i + .9) / 6
             pen.dot(fore - .02 + (hx - fore - .02) * t, body + (hy - body) * t, .026, spots[2])
 
-# %% ../../nbs/04b_animals.ipynb #da1a9dd2
+# %% ../../nbs/04b_animals.ipynb #191d62d7
 def _front_face(pen: Pen, o, coat: tuple) -> dict:
     "A round face that looks at us: both eyes are seen."
     x, y, r = _BEASTS[o.category][5]
@@ -156,7 +155,7 @@ def _front_face(pen: Pen, o, coat: tuple) -> dict:
     return {"left_eye": (x + .4 * r, y + .05 * r, (FACE,)),
             "right_eye": (x - .4 * r, y + .05 * r, (FACE,)), "nose": (x, y - .3 * r, (FACE,))}
 
-
+# %% ../../nbs/04b_animals.ipynb #ea72873e
 def _side_face(pen: Pen, o, coat: tuple) -> dict:
     "A profile: horse, elephant, giraffe."
     x, y, r = _BEASTS[o.category][5]
@@ -194,7 +193,7 @@ def _side_face(pen: Pen, o, coat: tuple) -> dict:
     return {"near_eye": eye + ((FACE,),), "far_eye": (eye[0] + .03, eye[1], ()),
             "nose": nose + ((FACE,),)}
 
-
+# %% ../../nbs/04b_animals.ipynb #c5dbc13e
 def draw_animal(pen: Pen, o) -> list[tuple]:
     "Draws `o`; its 17 keypoints in its own frame: (x, y, parts on which the point counts as seen)."
     hind, fore, body, thick, _, (hx, hy, r), face_on = _BEASTS[o.category]

@@ -7,14 +7,15 @@ __all__ = ['STYLE_NAMES', 'CAPTIONS', 'Chunk', 'Caption', 'weave', 'one', 'group
            'list_caption', 'there_caption', 'relation_caption', 'action_caption', 'side_caption', 'style_caption',
            'sum_caption', 'captions', 'long_caption', 'region_name', 'region_description']
 
-# %% ../../nbs/07_toybox_captions.ipynb #29e511a0
+# %% ../../nbs/07_toybox_captions.ipynb #c492853a
 import random
 from dataclasses import dataclass
 
-from .language import (CONTACTS, DOING, NOUNS, SIDES, SIDES_ZH, SPATIAL, Thing, View, a_or_an,
-                                           mark_words, noun_phrase, setting, short_name, side)
+from .language import (CONTACTS, DOING, NOUNS, SIDES, SIDES_ZH, SPATIAL, Thing,
+                                           View, a_or_an, mark_words, noun_phrase, setting,
+                                           short_name, side)
 
-# %% ../../nbs/07_toybox_captions.ipynb #afa3beec
+# %% ../../nbs/07_toybox_captions.ipynb #9633437b
 @dataclass(frozen=True)
 class Chunk:
     "Words of a caption that stand for things."
@@ -28,11 +29,11 @@ class Caption:
     "A caption in two languages; its spans say which characters stand for which things."
     text: str
     chinese: str
-    spans: tuple[tuple[int, int, tuple[int, ...]], ...]     # (start, end, ids): text[start:end] is a phrase
+    spans: tuple[tuple[int, int, tuple[int, ...]], ...]  # (start, end, ids) in text
     chinese_spans: tuple[tuple[int, int, tuple[int, ...]], ...]
 
 
-def weave(english: list, chinese: list                      # strings and Chunks, in each language's own order
+def weave(english: list, chinese: list  # strings and Chunks, in each language's own order
          ) -> Caption:
     "Strings put together, and where each chunk came to lie."
     texts, spans = [], []
@@ -45,7 +46,7 @@ def weave(english: list, chinese: list                      # strings and Chunks
         texts.append(text[0].upper() + text[1:]); spans.append(tuple(at))
     return Caption(texts[0], texts[1], spans[0], spans[1])
 
-# %% ../../nbs/07_toybox_captions.ipynb #1c6b4be3
+# %% ../../nbs/07_toybox_captions.ipynb #e5307e15
 def one(t: Thing, rng: random.Random, looks: int = 1, definite: bool = False) -> Chunk:
     "\"a brown dog\": a thing with some of its looks."
     usual = [m for m in t.looks.items() if m[0] not in CONTACTS and m[0] not in ("pose", "facing")]
@@ -59,7 +60,8 @@ def groups(view: View, rng: random.Random, most: int) -> list[Chunk]:
     chunks = []
     for noun in sorted({t.category for t in view.clear}, key=lambda n: (weight(n), n))[:most]:
         them = view.denoted(noun)
-        if them and len(them) > 1: chunks.append(Chunk(*noun_phrase(noun, (), len(them)), tuple(t.id for t in them)))
+        if them and len(them) > 1:
+            chunks.append(Chunk(*noun_phrase(noun, (), len(them)), tuple(t.id for t in them)))
         else: chunks.append(one(next(t for t in view.by_noun[noun] if t.clear), rng))
     return chunks
 
@@ -76,7 +78,7 @@ def listed(chunks: list[Chunk]) -> tuple[list, list]:
 
 def is_or_are(chunks: list[Chunk]) -> str: return "is" if len(chunks[0].ids) == 1 else "are"
 
-# %% ../../nbs/07_toybox_captions.ipynb #e8248ef8
+# %% ../../nbs/07_toybox_captions.ipynb #f9c594ec
 def doing(t: Thing) -> tuple[str, str] | None:
     "(\"is sitting on a chair\", \"坐在一把椅子上\"), or None for what does nothing."
     for slot, zh in CONTACTS.items():
@@ -88,20 +90,23 @@ def doing(t: Thing) -> tuple[str, str] | None:
     if "paw" in t.looks:
         _, english, chinese = mark_words("paw", "raised", t.category)
         return "is raising a " + english.split()[-1], chinese.rstrip("的")
-    if "facing" in t.looks: return f"is facing {t.looks['facing']}", mark_words("facing", t.looks["facing"])[2].rstrip("的")
+    if "facing" in t.looks:
+        _, english, chinese = mark_words("facing", t.looks["facing"])
+        return "is " + english, chinese.rstrip("的")
     return None
 
 
 def a_relation(view: View, rng: random.Random) -> tuple[Thing, str, Thing] | None:
     "Two things and a place relation that holds between them."
-    pairs = [(a, r, b) for a in view.clear[:8] for b in view.clear[:8] if a is not b and a.category != b.category
-             for r in SPATIAL if SPATIAL[r][0](a, b)]
+    pairs = [(a, r, b) for a in view.clear[:8] for b in view.clear[:8]
+             if a is not b and a.category != b.category for r in SPATIAL if SPATIAL[r][0](a, b)]
     return rng.choice(pairs) if pairs else None
 
-# %% ../../nbs/07_toybox_captions.ipynb #f16c0fe5
+# %% ../../nbs/07_toybox_captions.ipynb #0e7c2432
 def list_caption(view: View, rng: random.Random) -> Caption:
     "\"A brown dog and two cats in a meadow.\""
-    (english, chinese), (where, zh) = listed(groups(view, rng, rng.randint(1, 4))), setting(view.scene)
+    where, zh = setting(view.scene)
+    english, chinese = listed(groups(view, rng, rng.randint(1, 4)))
     return weave(english + [f" {where}."], [zh + "有"] + chinese + ["。"])
 
 
@@ -109,7 +114,8 @@ def there_caption(view: View, rng: random.Random) -> Caption:
     "\"There are two cats and a brown dog in the picture.\""
     chunks = groups(view, rng, 3)[::-1]
     english, chinese = listed(chunks)
-    return weave([f"There {is_or_are(chunks)} "] + english + [" in the picture."], ["图里有"] + chinese + ["。"])
+    start = f"There {is_or_are(chunks)} "
+    return weave([start] + english + [" in the picture."], ["图里有"] + chinese + ["。"])
 
 
 def relation_caption(view: View, rng: random.Random) -> Caption | None:
@@ -126,7 +132,7 @@ def action_caption(view: View, rng: random.Random) -> Caption | None:
     if not able: return None
     t, (where, zh) = rng.choice(able), setting(view.scene)
     a, (does, does_zh) = one(t, rng), doing(t)
-    return weave([f"{where[0].upper()}{where[1:]}, ", a, f" {does}."], [f"{zh},", a, f"{does_zh}。"])
+    return weave([f"{where[0].upper()}{where[1:]}, ", a, f" {does}."], [f"{zh}，", a, f"{does_zh}。"])
 
 
 def side_caption(view: View, rng: random.Random) -> Caption | None:
@@ -142,12 +148,13 @@ def style_caption(view: View, rng: random.Random) -> Caption:
     "\"A pencil sketch of a brown dog and two cats.\""
     english, chinese = listed(groups(view, rng, 2))
     name, zh = STYLE_NAMES[view.scene.style]
-    return weave([f"{a_or_an(name)} of "] + english + ["."], [f"一幅{zh},画着"] + chinese + ["。"])
+    return weave([f"{a_or_an(name)} of "] + english + ["."], [f"一幅{zh}，画着"] + chinese + ["。"])
 
 
-STYLE_NAMES = {"day": ("drawing", "图画"), "night": ("night picture", "夜景"), "pencil": ("pencil sketch", "铅笔画")}
+STYLE_NAMES = {"day": ("drawing", "图画"), "night": ("night picture", "夜景"),
+               "pencil": ("pencil sketch", "铅笔画")}
 
-# %% ../../nbs/07_toybox_captions.ipynb #b5bb26c9
+# %% ../../nbs/07_toybox_captions.ipynb #d3329e20
 def sum_caption(view: View, rng: random.Random) -> Caption | None:
     "\"Two people and three animals are in a meadow.\""
     chunks = []
@@ -160,7 +167,8 @@ def sum_caption(view: View, rng: random.Random) -> Caption | None:
     return weave(english + [f" {verb} {where}."], chinese + [f"在{zh}。"])
 
 
-CAPTIONS = (list_caption, there_caption, relation_caption, action_caption, side_caption, sum_caption, style_caption)
+CAPTIONS = (list_caption, there_caption, relation_caption, action_caption, side_caption,
+            sum_caption, style_caption)
 
 
 def captions(view: View, rng: random.Random, number: int = 5) -> list[Caption]:
@@ -173,14 +181,16 @@ def captions(view: View, rng: random.Random, number: int = 5) -> list[Caption]:
         if len(found) == number: break
     return found
 
-# %% ../../nbs/07_toybox_captions.ipynb #ffb813e0
+# %% ../../nbs/07_toybox_captions.ipynb #c5fc332b
 def long_caption(view: View, rng: random.Random,
-                 most: int = 4                              # things that get a sentence of their own
+                 most: int = 4  # things that get a sentence of their own
                 ) -> Caption:
     "A paragraph: the setting, what is there, who does what and where, and how two things lie."
     (where, where_zh), (style, style_zh) = setting(view.scene), STYLE_NAMES[view.scene.style]
     chunks = groups(view, rng, 4)
-    if not chunks: return weave([f"This {style} shows a scene {where}."], [f"这幅{style_zh}画的是{where_zh}的情景。"])
+    if not chunks:
+        return weave([f"This {style} shows a scene {where}."],
+                     [f"这幅{style_zh}画的是{where_zh}的情景。"])
     english, chinese = listed(chunks)
     e = [f"This {style} shows a scene {where}. There {is_or_are(chunks)} "] + english + ["."]
     z = [f"这幅{style_zh}画的是{where_zh}的情景。图里有"] + chinese + ["。"]
@@ -196,13 +206,15 @@ def long_caption(view: View, rng: random.Random,
 
 def _sentence(view: View, rng: random.Random, t: Thing, english: list, chinese: list):
     "Adds what one thing does and on which side, if there is something to say."
-    name, act, k = short_name(view, t), doing(t), side(t)
+    name = short_name(view, t, ("pose", "facing", "paw"))
+    act, k = doing(t), side(t)
     if not act and k is None: return
     who = Chunk(*name, (t.id,)) if name else one(t, rng)
     where = SIDES[k] if k is not None else ""
     say = f"{act[0]}, {where}".rstrip(", ") if act else f"is {where}"
-    zh = ",".join(w for w in (act[1] if act else "", SIDES_ZH[k] if k is not None else "") if w)
-    english += [" ", Chunk(who.english[0].upper() + who.english[1:], who.chinese, who.ids), f" {say}."]
+    zh = "，".join(w for w in (act[1] if act else "", SIDES_ZH[k] if k is not None else "") if w)
+    who = Chunk(who.english[0].upper() + who.english[1:], who.chinese, who.ids)
+    english += [" ", who, f" {say}."]
     chinese += [who, zh + "。"]
 
 
@@ -215,4 +227,5 @@ def region_description(view: View, t: Thing) -> tuple[str, str]:
     marks += tuple(m for m in t.looks.items() if m[0] in CONTACTS)
     english, chinese = noun_phrase(t.category, marks, category=t.category)
     k = side(t)
-    return (english, chinese) if k is None else (f"{english}, {SIDES[k]}", f"{chinese},{SIDES_ZH[k]}")
+    if k is None: return english, chinese
+    return f"{english}, {SIDES[k]}", f"{chinese}，{SIDES_ZH[k]}"

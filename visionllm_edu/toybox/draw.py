@@ -35,9 +35,9 @@ def styled(rgb: tuple, style: str, fade: float = .42) -> tuple[int, int, int]:
         return int(rgb[0] * .62 + 10), int(rgb[1] * .62 + 13), int(rgb[2] * .67 + 28)
     return mix(rgb, PAPER, fade if sum(rgb) > 200 else fade * .6) if style == "pencil" else rgb
 
-# %% ../../nbs/03_draw.ipynb #2f63894d
+# %% ../../nbs/03_draw.ipynb #5ad0ab8c
 class Pen:
-    "Draws an object in its own frame (x right, y up, 1 = its size) on a picture and a map of parts."
+    "Draws an object in its own frame (x right, y up, 1 = its size), on a picture and a parts sheet."
 
     def __init__(self,
                  picture: Image.Image,                      # RGB, SUPER times the final size
@@ -170,7 +170,7 @@ def backdrop(background: str, style: str, texture: int, width: int) -> Image.Ima
     _SCENERY[background](pen, rng, style)
     return picture
 
-# %% ../../nbs/03_draw.ipynb #c17881df
+# %% ../../nbs/03_draw.ipynb #03c446cb
 def _sky(pen: Pen, rng: random.Random, style: str):
     "Sun and clouds, or moon and stars."
     x = rng.uniform(.1, .9)
@@ -195,7 +195,7 @@ def _hills(pen: Pen, rng: random.Random, color: tuple, high: float = .1):
         pen.oval(rng.random(), 1 - HORIZON - .02, rng.uniform(.2, .4), rng.uniform(.4, 1) * high,
                  color, edge=False)
 
-
+# %% ../../nbs/03_draw.ipynb #48fd5f49
 def _meadow(pen: Pen, rng: random.Random, style: str):
     _sky(pen, rng, style)
     _hills(pen, rng, (140, 196, 120))
@@ -208,7 +208,7 @@ def _meadow(pen: Pen, rng: random.Random, style: str):
         c = rng.choice(((255, 255, 255), (255, 236, 120), (250, 190, 210)))
         pen.dot(x, y, .008, c)
 
-
+# %% ../../nbs/03_draw.ipynb #0768aba8
 def _beach(pen: Pen, rng: random.Random, style: str):
     _sky(pen, rng, style)
     pen.rect(0, .44, 1, 1 - HORIZON, (88, 168, 210), edge=False)
@@ -218,7 +218,7 @@ def _beach(pen: Pen, rng: random.Random, style: str):
     pen.line([(i / 10, .44 + (i % 2) * .008) for i in range(11)], .014, (250, 250, 244))
     for _ in range(26): pen.dot(rng.random(), rng.random() * .42, .004, (206, 178, 120))
 
-
+# %% ../../nbs/03_draw.ipynb #fa5f3742
 def _street(pen: Pen, rng: random.Random, style: str):
     _sky(pen, rng, style)
     x = -.05
@@ -238,7 +238,7 @@ def _street(pen: Pen, rng: random.Random, style: str):
                      (i * .25 - .06, .22)],
                                    (236, 234, 224), edge=False)
 
-
+# %% ../../nbs/03_draw.ipynb #3c6a7f60
 def _room(pen: Pen, rng: random.Random, style: str):
     "A playroom: striped wallpaper, a window, a rug."
     for i in range(12): pen.rect(i / 12, 1 - HORIZON, i / 12 + .035, 1, (236, 212, 178), edge=False)
@@ -254,7 +254,7 @@ def _room(pen: Pen, rng: random.Random, style: str):
     pen.oval(.5, .2, .46, .15, c, edge=False)
     pen.oval(.5, .2, .40, .12, mix(c, (255, 255, 255), .3), edge=False)
 
-
+# %% ../../nbs/03_draw.ipynb #d6cb913a
 def _snow(pen: Pen, rng: random.Random, style: str):
     _sky(pen, rng, style)
     _hills(pen, rng, (214, 224, 240), .16)
@@ -265,7 +265,7 @@ def _snow(pen: Pen, rng: random.Random, style: str):
     pen.rect(0, 0, 1, .54, (236, 241, 248), edge=False)
     for _ in range(30): pen.dot(rng.random(), rng.random(), .005, (255, 255, 255))
 
-
+# %% ../../nbs/03_draw.ipynb #c68d910c
 _SCENERY = {"meadow": _meadow, "beach": _beach, "street": _street, "room": _room, "snow": _snow}
 
 # %% ../../nbs/03_draw.ipynb #f365292c

@@ -9,36 +9,28 @@ __all__ = ['PERSON_KEYPOINTS', 'ANIMAL_KEYPOINTS', 'SKINS', 'HAIRS', 'HAND', 'FA
 # %% ../../nbs/04_figures.ipynb #c8ac8500
 from .draw import DIRECTIONS, PALETTE, Pen, mix
 
-# %% ../../nbs/04_figures.ipynb #1b8358d4
-PERSON_KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder",
-                    "right_shoulder",
-                    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
-                    "right_hip",
-                    # COCO's order
-                    "left_knee", "right_knee", "left_ankle", "right_ankle")
-ANIMAL_KEYPOINTS = ("left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder",
-                    "left_elbow",
-                    "left_front_paw", "right_shoulder", "right_elbow", "right_front_paw",
-                    "left_hip", "left_knee",
-                    # AP-10K's order
-                    "left_back_paw", "right_hip", "right_knee", "right_back_paw")
+# %% ../../nbs/04_figures.ipynb #1704c220
+PERSON_KEYPOINTS = (  # COCO's order
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
+    "left_knee", "right_knee", "left_ankle", "right_ankle")
+ANIMAL_KEYPOINTS = (  # AP-10K's order
+    "left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow",
+    "left_front_paw", "right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee",
+    "left_back_paw", "right_hip", "right_knee", "right_back_paw")
 SKINS = ((255, 222, 196), (242, 196, 156), (214, 160, 118), (164, 112, 76), (116, 78, 56))
 HAIRS = {"black": (44, 38, 40), "brown": (112, 70, 40), "blonde": (240, 206, 110),
          "red": (196, 84, 34), "grey": (176, 176, 180)}
-# where a reaching hand is, in statures from the foot point
-HAND = (.28, .50)
-# part numbers
-FACE, HEAD, TORSO, NEAR_ARM, FAR_ARM, NEAR_LEG, FAR_LEG, OTHER = range(1, 9)
+HAND = (.28, .50)                       # a reaching hand, in statures from the foot point
+FACE, HEAD, TORSO, NEAR_ARM, FAR_ARM, NEAR_LEG, FAR_LEG, OTHER = range(1, 9)    # part numbers
 
-# %% ../../nbs/04_figures.ipynb #3dc54ad5
-# head radius, head height, shoulder height, half shoulder, hip height
-_SHAPES = {
+# %% ../../nbs/04_figures.ipynb #b6614b94
+_SHAPES = {     # head radius, head height, shoulder height, half shoulder, hip height
     "man": (.125, .855, .665, .120, .37),
     "woman": (.125, .850, .650, .098, .38),
     "child": (.175, .800, .560, .110, .31),
 }
-# elbow, wrist (from the shoulder) and knee, ankle (from the hip)
-_SIDEWAYS = {
+_SIDEWAYS = {   # elbow, wrist (from the shoulder) and knee, ankle (from the hip)
     "running": {"far": ((.12, -.14), (.22, -.05), (-.10, -.17), (-.27, -.17)),
                 "near": ((-.12, -.12), (-.05, -.23), (.17, -.09), (.14, -.31))},
     "ground": {"far": ((.08, -.15), (.20, -.18), (.20, .19), (.31, -.02)),
@@ -71,8 +63,7 @@ def _side_joints(o) -> dict:
     "Joints of a person seen from the side; near and far are ours."
     r, head, sh, sw, hip = _SHAPES[o.category]
     pose = ("chair" if o.seat else "ground") if o.pose == "sitting" else o.pose
-    # height of the hip
-    at = {"chair": o.seat + .06, "ground": .06, "riding": 0., "running": hip}[pose]
+    at = {"chair": o.seat + .06, "ground": .06, "riding": 0., "running": hip}[pose]  # hip's height
     lean = .07 if pose == "running" else .01
     joints = {"head": (lean * 1.8, at + head - hip)}
     for side, (elbow, wrist, knee, ankle) in _SIDEWAYS[pose].items():
@@ -86,7 +77,7 @@ def _side_joints(o) -> dict:
                    f"{side}_ankle": (back + ankle[0], at + foot)}
     return joints
 
-# %% ../../nbs/04_figures.ipynb #6d4055e5
+# %% ../../nbs/04_figures.ipynb #533290a3
 def _arm(pen: Pen, o, joints: dict, side: str, dim: float = 0.):
     "Sleeve, forearm and hand."
     s, e, w = (joints[f"{side}_{p}"] for p in ("shoulder", "elbow", "wrist"))
@@ -111,7 +102,8 @@ def arc(x: float, y: float, r: float, start: int, stop: int, ry: float = 0.) -> 
     "Points on an arc, in degrees anticlockwise from the right."
     step = 15 if stop > start else -15
     return [(x + r * DIRECTIONS[a % 360][0],
-             y + (ry or r) * DIRECTIONS[a % 360][1]) for a in range(start, stop + step // 15, step)]
+             y + (ry or r) * DIRECTIONS[a % 360][1])
+            for a in range(start, stop + step // 15, step)]
 
 
 def _hat(pen: Pen, o, x: float, y: float, r: float, turned: bool):
@@ -120,14 +112,14 @@ def _hat(pen: Pen, o, x: float, y: float, r: float, turned: bool):
     pen.polygon(arc(x, y + .42 * r, .92 * r, 0, 180, .95 * r), o.hat)
     pen.oval(x + .3 * r * turned, y + .45 * r, 1.3 * r, .2 * r, o.hat)
 
-# %% ../../nbs/04_figures.ipynb #338dda3e
-def _front_head(pen: Pen, o, x: float, y: float):
+# %% ../../nbs/04_figures.ipynb #8951ada9
+def _front_head(pen: Pen, o, x: float, y: float) -> dict:
     "Hair, ears, a face that smiles."
     r, hair, skin = _SHAPES[o.category][0], HAIRS[o.hair or "brown"], SKINS[o.skin]
     pen.part = HEAD
     if o.category == "woman":
-        pen.polygon(arc(x, y, 1.15 * r, 0, 180) + [(x - 1.2 * r, y - 1.35 * r),
-                                                   (x + 1.2 * r, y - 1.35 * r)], hair)
+        ends = [(x - 1.2 * r, y - 1.35 * r), (x + 1.2 * r, y - 1.35 * r)]
+        pen.polygon(arc(x, y, 1.15 * r, 0, 180) + ends, hair)
     pen.part = FACE
     pen.rect(x - .035, y - 1.45 * r, x + .035, y - .8 * r, skin)
     for s in (-1, 1): pen.dot(x + s * r, y - .05 * r, .2 * r, skin, edge=True)
@@ -142,8 +134,8 @@ def _front_head(pen: Pen, o, x: float, y: float):
     if o.category == "woman":
         for s in (-1, 1):
             pen.polygon([(x + s * 1.14 * r, y + .1 * r), (x + s * .86 * r, y + .3 * r),
-                         (x + s * .86 * r, y - 1.1 * r),
-                                       (x + s * 1.2 * r, y - 1.35 * r)], hair, edge=False)
+                         (x + s * .86 * r, y - 1.1 * r), (x + s * 1.2 * r, y - 1.35 * r)],
+                        hair, edge=False)
     if o.category == "child":
         pen.polygon([(x - .05, y + r), (x + .03, y + 1.25 * r), (x + .05, y + r)], hair)
     if o.hat: _hat(pen, o, x, y, r, False)
@@ -152,14 +144,14 @@ def _front_head(pen: Pen, o, x: float, y: float):
             "left_ear": (x + .98 * r, y - .05 * r, (FACE,)),
             "right_ear": (x - .98 * r, y - .05 * r, (FACE,))}
 
-
-def _side_head(pen: Pen, o, x: float, y: float):
+# %% ../../nbs/04_figures.ipynb #79c69c91
+def _side_head(pen: Pen, o, x: float, y: float) -> dict:
     "The same head in profile, looking along x."
     r, hair, skin = _SHAPES[o.category][0], HAIRS[o.hair or "brown"], SKINS[o.skin]
     pen.part = HEAD
     if o.category == "woman":
-        pen.polygon(arc(x - .15 * r, y, 1.1 * r, 60, 240) + [(x - .9 * r, y - 1.7 * r),
-                                                             (x - .1 * r, y - 1.2 * r)], hair)
+        ends = [(x - .9 * r, y - 1.7 * r), (x - .1 * r, y - 1.2 * r)]
+        pen.polygon(arc(x - .15 * r, y, 1.1 * r, 60, 240) + ends, hair)
     pen.part = FACE
     pen.rect(x - .045, y - 1.4 * r, x + .03, y - .8 * r, skin)
     pen.dot(x + 1.02 * r, y - .12 * r, .17 * r, skin, edge=True)
@@ -169,9 +161,8 @@ def _side_head(pen: Pen, o, x: float, y: float):
     pen.oval(x + .5 * r, y + .05 * r, .11 * r, .17 * r, (36, 32, 40), edge=False)
     pen.line(arc(x + .55 * r, y - .42 * r, .26 * r, 225, 330), .012, (150, 56, 56))
     pen.part = HEAD
-    pen.polygon(arc(x, y + .02, 1.06 * r, 30, 210) + [(x - .45 * r, y - .45 * r),
-                                                      (x - .2 * r, y + .35 * r),
-                                                      (x + .5 * r, y + .5 * r)], hair)
+    temple = [(x - .45 * r, y - .45 * r), (x - .2 * r, y + .35 * r), (x + .5 * r, y + .5 * r)]
+    pen.polygon(arc(x, y + .02, 1.06 * r, 30, 210) + temple, hair)
     pen.part = FACE
     pen.dot(x - .12 * r, y - .05 * r, .2 * r, skin, edge=True)
     if o.hat: _hat(pen, o, x, y, r, True)
@@ -180,7 +171,7 @@ def _side_head(pen: Pen, o, x: float, y: float):
             "far_eye": (x + .75 * r, y + .05 * r, ()),
             "near_ear": (x - .12 * r, y - .05 * r, (FACE,)), "far_ear": (x, y - .05 * r, ())}
 
-# %% ../../nbs/04_figures.ipynb #b14584f0
+# %% ../../nbs/04_figures.ipynb #9a5b280f
 def _front_person(pen: Pen, o) -> dict:
     "A person who looks at us: from back to front."
     joints = _front_joints(o)
@@ -207,7 +198,7 @@ def _front_person(pen: Pen, o) -> dict:
         _arm(pen, o, joints, side)
     return joints | _front_head(pen, o, *joints["head"])
 
-
+# %% ../../nbs/04_figures.ipynb #9b329807
 def _side_person(pen: Pen, o) -> dict:
     "A person in profile, looking along x: far limbs first."
     joints = _side_joints(o)
@@ -231,33 +222,29 @@ def _side_person(pen: Pen, o) -> dict:
         knee = joints["near_knee"]
         mid = ((low[0] + 2 * knee[0]) / 3, (low[1] + 2 * knee[1]) / 3)
         pen.limb([low, mid], .14, o.legs or "blue")
-    kp = joints | _side_head(pen, o, *joints["head"])
+    joints |= _side_head(pen, o, *joints["head"])
     pen.part = NEAR_ARM
     _arm(pen, o, joints, "near")
-    return kp
+    return joints
 
-
-_ALLOWED = {"shoulder": (TORSO,), "elbow": (), "wrist": (), "hip": (TORSO, NEAR_LEG, FAR_LEG),
-            "knee": (), "ankle": ()}
+# %% ../../nbs/04_figures.ipynb #67101ecc
+_ON_BODY = {"shoulder": (TORSO,), "hip": (TORSO, NEAR_LEG, FAR_LEG)}
 
 
 def draw_person(pen: Pen, o) -> list[tuple]:
     "Draws `o`; its 17 keypoints in its own frame: (x, y, parts on which the point counts as seen)."
     sideways = o.pose in ("sitting", "running", "riding")
     joints = (_side_person if sideways else _front_person)(pen, o)
-    # who walks to our left shows us the left side
-    near = "left" if o.facing == "left" else "right"
+    near = "left" if o.facing == "left" else "right"    # who walks to our left shows the left side
     points = []
     for name in PERSON_KEYPOINTS:
         side, _, joint = name.partition("_")
         if sideways and joint: name = ("near_" if side == near else "far_") + joint
         x, y, *seen = joints[name]
         if not seen:
-            close = name.startswith(("near", "left"))
-            limb = {"l": NEAR_ARM if close else FAR_ARM,
-                    "e": NEAR_LEG if close else FAR_LEG}["e" if joint in ("hip", "knee",
-                                                                          "ankle") else "l"]
-            far_inside = name in ("far_shoulder", "far_hip")
-            seen = [(limb,) if far_inside else _ALLOWED[joint] + (limb,)]
+            close, leg = name.startswith(("near", "left")), joint in ("hip", "knee", "ankle")
+            limb = (NEAR_LEG if close else FAR_LEG) if leg else (NEAR_ARM if close else FAR_ARM)
+            behind = name in ("far_shoulder", "far_hip")    # the torso hides it
+            seen = [(limb,) if behind else _ON_BODY.get(joint, ()) + (limb,)]
         points.append((x, y, seen[0]))
     return points

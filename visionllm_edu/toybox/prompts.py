@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
-# %% ../../nbs/09_toybox_prompts.ipynb #e2fb7227
+# %% ../../nbs/09_toybox_prompts.ipynb #6225fbe9
 @dataclass(frozen=True)
 class Point:
     "A click, in pixels of the image."
@@ -37,14 +37,14 @@ class Box:
     y1: float
 
     def __post_init__(self):
-        if not (self.x1 > self.x0 and self.y1 > self.y0): raise ValueError(f"a box needs x0 < x1 and y0 < y1, got {self}")
+        if not (self.x1 > self.x0 and self.y1 > self.y0):
+            raise ValueError(f"a box needs x0 < x1 and y0 < y1, got {self}")
 
     def raster(self, size: tuple[int, int]) -> np.ndarray:
-        "(h, w) bool: pixels whose centres it holds."
         x, y = np.arange(size[0]) + .5, np.arange(size[1]) + .5
         return ((y >= self.y0) & (y < self.y1))[:, None] & ((x >= self.x0) & (x < self.x1))[None]
 
-
+# %% ../../nbs/09_toybox_prompts.ipynb #b08c4a8f
 @dataclass(frozen=True)
 class Scribble:
     "A stroke through `points` ((x, y), ...), in pixels."
@@ -54,7 +54,8 @@ class Scribble:
     def raster(self, size: tuple[int, int]) -> np.ndarray:
         "(h, w) bool: pixels the pen touched."
         sheet = Image.new("1", size)
-        ImageDraw.Draw(sheet).line([(float(x), float(y)) for x, y in self.points], fill=1, width=max(int(round(self.width)), 1))
+        points, width = [(float(x), float(y)) for x, y in self.points], max(round(self.width), 1)
+        ImageDraw.Draw(sheet).line(points, fill=1, width=width)
         return np.array(sheet)
 
 
@@ -66,15 +67,16 @@ class Mask:
     def raster(self, size: tuple[int, int]) -> np.ndarray:
         "(h, w) bool. ValueError where it was painted for another image size."
         if self.area.shape != size[::-1]:
-            raise ValueError(f"mask is {self.area.shape[1]}x{self.area.shape[0]}, the image {size[0]}x{size[1]}")
+            mine = f"{self.area.shape[1]}x{self.area.shape[0]}"
+            raise ValueError(f"the mask is {mine}, the image {size[0]}x{size[1]}")
         return self.area.astype(bool)
 
-# %% ../../nbs/09_toybox_prompts.ipynb #d3710259
+# %% ../../nbs/09_toybox_prompts.ipynb #a6e0ec59
 PROMPT_KINDS = ("point", "box", "scribble", "mask")
-LEAST_PROMPTED = 12                                         # pixels an object must show to be pointed at
+LEAST_PROMPTED = 12  # pixels an object must show to be pointed at
 
 
-def inside_point(depth: np.ndarray,                         # (h, w) distance of each pixel to the object's border
+def inside_point(depth: np.ndarray,  # (h, w) distance of each pixel to the object's border
                  rng: random.Random) -> Point:
     "A click: anywhere on the object, likelier well inside."
     ys, xs = np.nonzero(depth)
@@ -85,14 +87,14 @@ def inside_point(depth: np.ndarray,                         # (h, w) distance of
 def loose_box(mask: np.ndarray, rng: random.Random, slack: float = .06) -> Box:
     "A box by hand: each side off by some per cent of the object's extent, still inside the image."
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    w, h = xs[-1] + 1 - xs[0], ys[-1] + 1 - ys[0]
-    dx, dy = (lambda: rng.gauss(0, slack) * w), (lambda: rng.gauss(0, slack) * h)
-    x0, x1, y0, y1 = xs[0] + dx(), xs[-1] + 1 + dx(), ys[0] + dy(), ys[-1] + 1 + dy()
-    x0, y0 = min(max(x0, 0.), xs[0] + w * .2), min(max(y0, 0.), ys[0] + h * .2)
-    x1, y1 = max(min(x1, float(mask.shape[1])), xs[-1] + 1 - w * .2), max(min(y1, float(mask.shape[0])), ys[-1] + 1 - h * .2)
+    a, c, b, d = xs[0], xs[-1] + 1, ys[0], ys[-1] + 1
+    w, h, most_x, most_y = c - a, d - b, mask.shape[1], mask.shape[0]
+    def near(v, extent, least, most): return min(max(v + rng.gauss(0, slack) * extent, least), most)
+    x0, y0 = near(a, w, 0., a + w * .2), near(b, h, 0., b + h * .2)
+    x1, y1 = near(c, w, c - w * .2, most_x), near(d, h, d - h * .2, most_y)
     return Box(*(round(float(v), 2) for v in (x0, y0, x1, y1)))
 
-# %% ../../nbs/09_toybox_prompts.ipynb #62796aab
+# %% ../../nbs/09_toybox_prompts.ipynb #65f46db5
 def quick_scribble(depth: np.ndarray, rng: random.Random, knots: int = 4) -> Scribble:
     "A stroke by hand: a shaky curve through a few spots of the object, from one end to the other."
     spots = np.array([(p.x, p.y) for p in (inside_point(depth, rng) for _ in range(knots))])
@@ -103,26 +105,29 @@ def quick_scribble(depth: np.ndarray, rng: random.Random, knots: int = 4) -> Scr
     smooth = (np.pad(curve, ((2, 2), (0, 0)), "edge"))
     smooth = sum(smooth[i:i + len(curve)] for i in range(5)) / 5
     shake = min(float(depth.max()) * .15, 1.5)
-    points = tuple((round(float(x) + rng.gauss(0, shake), 2), round(float(y) + rng.gauss(0, shake), 2)) for x, y in smooth)
+    points = tuple((round(float(x) + rng.gauss(0, shake), 2),
+                    round(float(y) + rng.gauss(0, shake), 2)) for x, y in smooth)
     return Scribble(points, round(min(max(float(depth.max()) * .4, 1.), 4.), 1))
 
 
 def rough_mask(mask: np.ndarray, rng: random.Random, wobble: float = .25) -> Mask:
     "A painted mask by hand: the border swims in and out by a share of the object's half width."
     inside, outside = distance_transform_edt(mask), distance_transform_edt(~mask)
-    coarse = Image.fromarray(np.array([[rng.gauss(0, 1) for _ in range(9)] for _ in range(9)], np.float32))
+    coarse = np.array([[rng.gauss(0, 1) for _ in range(9)] for _ in range(9)], np.float32)
+    coarse = Image.fromarray(coarse)
     swim = np.asarray(coarse.resize(mask.shape[::-1], Image.Resampling.BICUBIC))
     drawn = inside - outside + swim * min(inside.max() * wobble, 3.) > 0
     return Mask(drawn if drawn.sum() >= mask.sum() / 2 else mask)
 
 
-def draw_prompt(mask: np.ndarray,                           # (h, w) bool: the visible pixels of the object meant
-                kind: str,                                  # one of PROMPT_KINDS
+def draw_prompt(mask: np.ndarray,  # (h, w) bool: the visible pixels of the object meant
+                kind: str,  # one of PROMPT_KINDS
                 rng: random.Random) -> Point | Box | Scribble | Mask:
-    "A visual prompt as a person would give it. ValueError for unknown kinds and for objects too small to point at."
-    if kind not in PROMPT_KINDS: raise ValueError(f"unknown prompt {kind!r}; known: {', '.join(PROMPT_KINDS)}")
+    "A prompt by hand. ValueError for unknown kinds and for objects too small to point at."
+    if kind not in PROMPT_KINDS:
+        raise ValueError(f"unknown prompt {kind!r}; known: {', '.join(PROMPT_KINDS)}")
     if mask.sum() < LEAST_PROMPTED:
-        raise ValueError(f"the object shows {int(mask.sum())} pixels; a prompt needs at least {LEAST_PROMPTED}")
+        raise ValueError(f"the object shows {int(mask.sum())} px; a prompt needs {LEAST_PROMPTED}")
     if kind == "box": return loose_box(mask, rng)
     if kind == "mask": return rough_mask(mask, rng)
     depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
