@@ -233,6 +233,25 @@ def test_wrong_targets_are_refused():
         encode(0, 16, Instruction("segment", ("dog",), range=4), small)
 
 
+# nbs/12_instructions.ipynb, cell 94b87b09
+rows = text_to_sets("""(<c3>, <p-105>, <p-154>, <p105>, <p154>)
+    (<c9>, <p-1>, <p-1>, <p1>, <p1>) (dog, <p-1>, <p-1>, <p1>, <p1>)
+    (<c7>, <p-1>, <c3>, <p1>, <p1>) (<c7>, <p1>, <p1>, <p-1>, <p-1>) (<c7>, <p1>)""", vocabulary)
+asked = Instruction("detect", ("traffic light", "dog"), class_indices=(7, 3))
+said = decode_sets(rows, [[0.315, 0.6]] * len(rows), (640, 480), asked, vocabulary)
+
+
+# nbs/12_instructions.ipynb, cell 23784d78
+def test_what_is_dropped_has_a_reason():
+    assert said.keep.tolist() == [0] and said.labels.tolist() == [1]
+    assert said.points_px.round().tolist() == [[[70, 144], [333, 432]]]
+    reasons = "not in the prompt", "where a class token", "<c3> where y1", "no area", "2 tokens"
+    assert len(said.dropped) == len(reasons)
+    assert all(reason in line for line, reason in zip(said.dropped, reasons))
+    small = Instruction("detect", ("traffic light", "dog"), class_indices=(7, 3), range=100)
+    assert "within 100" in decode_sets(rows[:1], [[0.315, 0.6]], (640, 480), small, vocabulary).dropped[0]
+
+
 # nbs/12_instructions.ipynb, cell 19c2b131
 def test_sets_come_back():
     g, size = torch.Generator().manual_seed(0), (640, 480)

@@ -50,9 +50,10 @@ def test_outside_its_block_is_an_error():
     with pytest.raises(ValueError, match="number of points 3"): toy.query_row(3)
 
 
-# nbs/11_vocabulary.ipynb, cell 296c2618
-NAMES = ("person bicycle car motorcycle airplane bus train truck boat bench bird cat dog horse sheep "
-         "cow elephant bear zebra giraffe backpack umbrella").split() + ["traffic light", "fire hydrant"]
+# nbs/11_vocabulary.ipynb, cell 4da7fcc0
+NAMES = [*("person bicycle car motorcycle airplane bus train truck boat bench bird cat dog horse "
+           "sheep cow elephant bear zebra giraffe backpack umbrella").split(),
+         "traffic light", "fire hydrant"]
 DICTIONARY = "{" + ", ".join(f"'{name}':<c{i}>" for i, name in enumerate(NAMES)) + "}"
 TEXTS = ["Find each " + DICTIONARY + " in the picture. <image>", "How many dogs are there?",
          "A dog sits on a bench next to a person with a red umbrella."]

@@ -13,8 +13,8 @@ from transformers.models.deformable_detr import modeling_deformable_detr as twin
 from visionllm_edu.vision.backbone import Backbone, BackboneConfig
 from visionllm_edu.vision.deformable import (
     DecoderLayer, DeformableAttention, DeformableConfig, DeformableDecoder, DeformableEncoder,
-    EncoderLayer, deformable_sample, flatten_maps, inverse_sigmoid, move_reference, reference_grid,
-    sampling_locations, sine_position, unflatten_maps,
+    EncoderLayer, deformable_sample, flatten_maps, inverse_sigmoid, move_reference,
+    reference_grid, sampling_locations, sine_position, unflatten_maps,
 )
 
 
@@ -357,13 +357,13 @@ def test_gradients_reach_every_parameter():
         optimizer.step()
 
 
-# nbs/21_deformable.ipynb, cell 841adaa5
+# nbs/21_deformable.ipynb, cell 61b48e48
 def discs(n, seed, px=64):
     "Pictures (n, 3, px, px) with one disc per colour channel, and the centres (n, 3, 2) of the discs."
     generator = torch.Generator().manual_seed(seed)
     centres = torch.rand(n, 3, 2, generator=generator) * 0.8 + 0.1
     inside = torch.cdist(centres, reference_grid([(px, px)]).expand(n, -1, -1)) < 0.09
-    return torch.rand(n, 3, px, px, generator=generator) * 0.4 + inside.view(n, 3, px, px) * 0.6, centres
+    return torch.rand(n, 3, px, px, generator=generator) * 0.3 + inside.view(n, 3, px, px) * 0.7, centres
 
 def train(finder, batches, lr):
     "Trains on (images, centres) batches; returns the mean distance of each layer's points, (steps, layers)."

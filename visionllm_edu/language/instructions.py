@@ -334,7 +334,7 @@ CAPTION_WORDS = SAYING | LONG | set(
     "photograph scene you see shown visible what is one two few words sentence sentences brief "
     "briefly short shortly quick some much great at".split())
 
-# %% ../../nbs/12_instructions.ipynb #9c7fa5f9
+# %% ../../nbs/12_instructions.ipynb #48aa20cf
 EXAMPLES = (
     "detect dogs and cats", "segment {'dog':<c3>} with 16 points", "ground the leftmost cat",
     "keypoints of people", "Describe the image in detail", "How many dogs are there?")
@@ -344,7 +344,7 @@ def parse_instruction(
     text: str,                  # a rendered prompt, or typed English
     known: Sequence[str] = (),  # class names of the model: "skis" is one that looks like a plural
 ) -> Instruction:
-    "The instruction behind a text, the inverse of `.text`; ValueError with examples if none is found."
+    "The instruction behind a text: the inverse of `.text`; ValueError with examples if it has none."
     typed = " ".join(text.replace("<image>", " ").split())
     found = _parse_rendered(text) or _parse_typed(typed, known)
     if found: return found
@@ -454,7 +454,7 @@ def text_to_sets(text: str, vocabulary: Vocabulary) -> list[list[int]]:
     rows = re.findall(r"\(([^()]*)\)", text)
     return [[one(word.strip()) for word in row.split(",")] for row in rows]
 
-# %% ../../nbs/12_instructions.ipynb #6ddb24d6
+# %% ../../nbs/12_instructions.ipynb #1c7b74a0
 @dataclass
 class ParsedSets:
     "Objects read from tokens: what survived, and what was dropped and why."
@@ -473,7 +473,7 @@ def decode_sets(
     instruction: Instruction,
     vocabulary: Vocabulary,
 ) -> ParsedSets:
-    "Tuples of tokens as objects, whatever the ids; sets that can't be read are dropped with reasons."
+    "Tuples of tokens as objects, whatever the ids; what can't be read is dropped with a reason."
     instruction.check(vocabulary)
     count, reach = instruction.points_per_set, instruction.range
     ids, lengths = _rows(ids, 1 + 2 * count)

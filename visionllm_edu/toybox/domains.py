@@ -122,7 +122,7 @@ def _white_cell(pen: Pen, o):
 def _platelet(pen: Pen, o):
     pen.polygon(_blob(pen, .14), {"purple": (160, 108, 186), "blue": (112, 122, 196)}[o.color])
 
-# %% ../../nbs/06_domains.ipynb #8da6a2db
+# %% ../../nbs/06_domains.ipynb #c226d9c1
 def _chip(pen: Pen, o):
     for i in range(5):
         for y in (-.5, .36): pen.rect(-.50 + .23 * i, y, -.40 + .23 * i, y + .14, (206, 208, 212))
@@ -159,7 +159,7 @@ def _pinhole(pen: Pen, o):
     pen.dot(0, 0, .48, COPPER)
     pen.polygon([(.62 * x, .62 * y) for x, y in _blob(pen, .1)], GROUNDS["board"], edge=False)
 
-
+# %% ../../nbs/06_domains.ipynb #902a4660
 DOMAIN_THINGS = {
     "aerial": {"car": _top_car, "bus": _top_bus, "truck": _top_truck, "tree": _top_tree},
     "cells": {"red blood cell": _red_cell, "white blood cell": _white_cell, "platelet": _platelet},

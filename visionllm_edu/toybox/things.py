@@ -57,7 +57,7 @@ def _truck(pen: Pen, o):
     pen.oval(.92, .32, .05, .06, LIGHT, glow=True)
     for x in (-.68, -.30, .66): _wheel(pen, x, .165)
 
-# %% ../../nbs/05_things.ipynb #92737fd7
+# %% ../../nbs/05_things.ipynb #a9dc4a40
 def _ball(pen: Pen, o):
     pen.dot(0, .5, .5, o.color, edge=True)
     stripe = (250, 248, 240) if o.color != "white" else (216, 92, 92)
@@ -86,7 +86,7 @@ def _kite(pen: Pen, o):
         pen.polygon([(x - .06, y + .03), (x, y), (x - .06, y - .03)], o.color)
         pen.polygon([(x + .06, y + .03), (x, y), (x + .06, y - .03)], o.color)
 
-
+# %% ../../nbs/05_things.ipynb #78f24b9a
 def _umbrella(pen: Pen, o):
     pen.line([(.10, .03), (.07, 0), (.02, .01), (0, .06), (0, .98)], .035, (92, 70, 58))
     dome = [(.56 * c, .50 + .46 * s) for c, s in DIRECTIONS[:181:12]]
@@ -112,7 +112,7 @@ def _chair(pen: Pen, o):
     pen.polygon([(-.30, .40), (-.32, .98), (-.24, 1.), (-.20, .40)], o.color)
     pen.rect(-.31, .38, .31, .47, o.color)
 
-
+# %% ../../nbs/05_things.ipynb #10d83e98
 def _tree(pen: Pen, o):
     pen.polygon([(-.07, 0), (-.045, .50), (.045, .50), (.08, 0)], WOOD)
     pen.line([(0, .36), (.10, .48)], .035, WOOD)
@@ -138,7 +138,7 @@ def _house(pen: Pen, o):
     for x in (-.265, .265): pen.line([(x, .20), (x, .42)], .014, (110, 90, 80))
     _window(pen, [(-.08 + .08 + .08 * c, .70 + .08 * s) for c, s in DIRECTIONS[::24]])
 
-# %% ../../nbs/05_things.ipynb #e37539f1
+# %% ../../nbs/05_things.ipynb #b0874b48
 def _snowman(pen: Pen, o):
     white = (250, 251, 255)
     for x0, x1, y in ((-.20, -.36, .56), (.20, .36, .58)):
@@ -167,7 +167,7 @@ def _rocket(pen: Pen, o):
     pen.dot(0, .56, .085, (250, 250, 246), edge=True)
     pen.dot(0, .56, .055, GLASS, edge=True)
 
-
+# %% ../../nbs/05_things.ipynb #dcd34b9b
 THINGS = {"car": _car, "bus": _bus, "truck": _truck, "ball": _ball, "disc": _disc, "kite": _kite,
           "umbrella": _umbrella,
           "bottle": _bottle, "chair": _chair, "tree": _tree, "house": _house, "snowman": _snowman,

@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# %% ../../nbs/21_deformable.ipynb #fe39c7c8
+# %% ../../nbs/21_deformable.ipynb #df6ac774
 def deformable_sample(
     values: torch.Tensor,     # (b, n, heads, d/heads): all maps flattened, fine to coarse
     shapes: list,             # [(h, w), ...], one per level; their areas sum to n
     locations: torch.Tensor,  # (b, q, heads, levels, points, 2): x and y in [0, 1] of the image
     weights: torch.Tensor,    # (b, q, heads, levels, points): they sum to 1 over levels and points
 ) -> torch.Tensor:
-    """Returns (b, q, d): for each query the weighted sum of what it reads (Deformable DETR eq. 3)."""
+    """Returns (b, q, d): per query the weighted sum of what it reads (Deformable DETR, eq. 3)."""
     b, _, heads, _ = values.shape
     values = values.permute(0, 2, 3, 1).flatten(0, 1)                    # (b*heads, d/heads, n)
     values = values.to(locations.dtype)
