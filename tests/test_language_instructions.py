@@ -120,7 +120,7 @@ def test_prompts_are_short():
     assert max(len(vocabulary.encode(t)) for t in template_texts()) < 80
 
 
-# nbs/12_instructions.ipynb, cell c5ad6f2d
+# nbs/12_instructions.ipynb, cell 0f56f32b
 def test_random_instructions_vary():
     import random
     rng, here = random.Random(0), {"dog", "person", "kite"}
@@ -130,6 +130,7 @@ def test_random_instructions_vary():
     assert {i.template for i in drawn} == {0, 1, 2}
     assert {len(i.categories) for i in drawn} == set(range(1, 9))
     assert all(here & set(i.categories) for i in drawn)  # never a prompt without an object
+    assert any(i.categories[0] not in here for i in drawn if here & set(i.categories[1:]))  # any order
     dogs = {i.class_indices[i.categories.index("dog")] for i in drawn if "dog" in i.categories}
     assert len(dogs) > 100                               # <c_i> that stood for a dog
 
@@ -154,6 +155,15 @@ def test_rendered_prompts_come_back():
                                range=rng.choice([128, 512]))
         back = parse_instruction(i.text)
         assert back == i and back.text == i.text and back.template == i.template
+
+
+# nbs/12_instructions.ipynb, cell c39cae91
+def test_near_misses_are_not_hits():
+    import pytest
+    text = Instruction("segment", ("dog",), num_points=24, template=1).text
+    assert parse_instruction(text).num_points == 24
+    for change in (("x24", "x23"), ("'dog'", "dog"), ("range of 512", "range of 0512")):
+        with pytest.raises(ValueError): parse_instruction(text.replace(*change))
 
 
 # nbs/12_instructions.ipynb, cell 21c6cb7d
@@ -241,7 +251,7 @@ asked = Instruction("detect", ("traffic light", "dog"), class_indices=(7, 3))
 said = decode_sets(rows, [[0.315, 0.6]] * len(rows), (640, 480), asked, vocabulary)
 
 
-# nbs/12_instructions.ipynb, cell 23784d78
+# nbs/12_instructions.ipynb, cell bdf24823
 def test_what_is_dropped_has_a_reason():
     assert said.keep.tolist() == [0] and said.labels.tolist() == [1]
     assert said.points_px.round().tolist() == [[[70, 144], [333, 432]]]
@@ -249,7 +259,22 @@ def test_what_is_dropped_has_a_reason():
     assert len(said.dropped) == len(reasons)
     assert all(reason in line for line, reason in zip(said.dropped, reasons))
     small = Instruction("detect", ("traffic light", "dog"), class_indices=(7, 3), range=100)
-    assert "within 100" in decode_sets(rows[:1], [[0.315, 0.6]], (640, 480), small, vocabulary).dropped[0]
+    far = decode_sets(rows[:1], [[0.315, 0.6]], (640, 480), small, vocabulary)
+    assert far.dropped == ["set 0: <p-105> where x1 belongs, a location within 100"]
+    lost = decode_sets(rows[:1], [[0.315, float("nan")]], (640, 480), asked, vocabulary)
+    assert lost.dropped == ["set 0: its centre is not a number"]
+
+
+# nbs/12_instructions.ipynb, cell e47adab9
+def test_only_class_tokens_name_a_class():
+    edge = Instruction("detect", ("a", "b"), class_indices=(0, 511))   # the block's first and last token
+    box, center = list(map(vocabulary.location_id, (-9, -9, 9, 9))), [[0.5, 0.5]]
+    for first in range(-2, len(vocabulary) + 2, 7):
+        got = decode_sets([[first, *box]], center, (64, 64), edge, vocabulary)
+        assert len(got) == (first in (vocabulary.class_id(0), vocabulary.class_id(511)))
+    both = [[vocabulary.class_id(i), *box] for i in (511, 0)]
+    got = decode_sets(both, center * 2, (64, 64), edge, vocabulary)
+    assert got.labels.tolist() == [1, 0]
 
 
 # nbs/12_instructions.ipynb, cell 19c2b131

@@ -3,22 +3,16 @@
 Generated from nbs/00_scene.ipynb by make export: do not edit, edit the notebook.
 """
 
-from visionllm_edu.toybox.scene import SPLITS
-from visionllm_edu.toybox.world import colors_of
-
-
-# nbs/00_scene.ipynb, cell 3697a95a
 import hashlib
 import json
+import numpy as np
+import pytest
 import random
 from dataclasses import replace
 
-import numpy as np
-import pytest
-
 from visionllm_edu.toybox.figures import PERSON_KEYPOINTS
-from visionllm_edu.toybox.scene import (
-    CATEGORIES, HELD_OUT, NOVEL, STYLES, Object, Scene, render, sample_scene, split_scene)
+from visionllm_edu.toybox.scene import SPLITS, render, sample_scene, split_scene
+from visionllm_edu.toybox.world import CATEGORIES, HELD_OUT, NOVEL, Object, STYLES, Scene, colors_of
 
 
 # nbs/00_scene.ipynb, cell b45031f9

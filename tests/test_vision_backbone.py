@@ -18,10 +18,10 @@ from visionllm_edu.vision.backbone import (
 )
 
 
-# nbs/20_backbone.ipynb, cell 30a2fc5c
+# nbs/20_backbone.ipynb, cell b9a8dc15
 def test_frozen_norm_equals_the_twin():
     ours, twin = FrozenBatchNorm(6), DeformableDetrFrozenBatchNorm2d(6)
-    weights = {"weight": torch.rand(6), "bias": torch.rand(6), "running_mean": torch.rand(6), "running_var": torch.rand(6) + 0.1}
+    weights = {name: torch.rand(6) + 0.1 for name in ("weight", "bias", "running_mean", "running_var")}
     ours.load_state_dict(weights, strict=False), twin.load_state_dict(weights)
     x = torch.randn(2, 6, 3, 3)
     torch.testing.assert_close(ours.train()(x), twin(x), atol=1e-5, rtol=1e-5)
@@ -50,10 +50,11 @@ def test_bad_configs_are_refused():
         BackboneConfig(d_model=30)
 
 
-# nbs/20_backbone.ipynb, cell 4c88fd1e
+# nbs/20_backbone.ipynb, cell 73bbe010
 def test_pretrained_weights_load():
     torch.manual_seed(0)
-    sizes = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic", num_labels=3)
+    sizes = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1],
+                         layer_type="basic", num_labels=3)
     classifier = ResNetForImageClassification(sizes).eval()
     with tempfile.TemporaryDirectory() as folder:
         classifier.save_pretrained(folder)
@@ -69,12 +70,12 @@ def test_pretrained_weights_load():
     assert cfg.hidden_sizes == [8, 16, 24, 32] and cfg.norm == "frozen"
 
 
-# nbs/20_backbone.ipynb, cell 0d7f3e92
+# nbs/20_backbone.ipynb, cell ec80f981
 def test_equals_deformable_detr_in_transformers():
     torch.manual_seed(0)
     ours = Backbone(BackboneConfig.tiny(norm="frozen", d_model=32, groups=32))
-    sizes = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], layer_type="basic",
-                         out_features=["stage2", "stage3", "stage4"])
+    sizes = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1],
+                         layer_type="basic", out_features=["stage2", "stage3", "stage4"])
     twin = DeformableDetrConvEncoder(DeformableDetrConfig(backbone_config=sizes)).eval()
     twin.model.load_state_dict({k: v for k, v in ours.resnet.state_dict().items() if "num_batches" not in k})
     x = torch.randn(2, 3, 64, 96)
@@ -113,7 +114,7 @@ def test_gradients_reach_every_free_parameter():
     assert not any(p.requires_grad for p in model.resnet.encoder.stages[0].parameters())
 
 
-# nbs/20_backbone.ipynb, cell 056dc05e
+# nbs/20_backbone.ipynb, cell f6d6d761
 def test_a_shifted_picture_shifts_the_maps():
     torch.manual_seed(0)
     resnet = Backbone(BackboneConfig.tiny(norm="frozen")).resnet
@@ -122,7 +123,8 @@ def test_a_shifted_picture_shifts_the_maps():
     for stride, before, after in zip((8, 16, 32), resnet(x).feature_maps, resnet(moved).feature_maps):
         h, margin, cells = before.shape[-1], 192 // stride, 64 // stride
         inside = slice(margin, h - margin)
-        torch.testing.assert_close(after[..., inside], torch.roll(before, cells, -1)[..., inside], atol=1e-4, rtol=1e-4)
+        expected = torch.roll(before, cells, -1)[..., inside]
+        torch.testing.assert_close(after[..., inside], expected, atol=1e-4, rtol=1e-4)
 
 
 # nbs/20_backbone.ipynb, cell d730aad2

@@ -94,22 +94,24 @@ def test_every_rung_is_equal():
     torch.testing.assert_close(batched, torch.stack(one_by_one))
 
 
-# nbs/21_deformable.ipynb, cell d7667ead
+# nbs/21_deformable.ipynb, cell 796690c2
 def test_offsets_count_cells_or_fractions_of_a_box():
     point, box = torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.5, 0.5, 0.2, 0.4]]])
     offsets = torch.tensor([2.0, 1.0]).expand(1, 1, 1, 2, 1, 2)
     seen = sampling_locations(point, offsets, [(10, 20), (5, 10)])[0, 0, 0, :, 0]
     torch.testing.assert_close(seen, torch.tensor([[0.6, 0.6], [0.7, 0.7]]))
     four = torch.full((1, 1, 1, 2, 4, 2), 4.0)
-    torch.testing.assert_close(sampling_locations(box, four, [(10, 20), (5, 10)])[0, 0, 0, 0, 0], torch.tensor([0.6, 0.7]))
+    edge = sampling_locations(box, four, [(10, 20), (5, 10)])[0, 0, 0, 0, 0]
+    torch.testing.assert_close(edge, torch.tensor([0.6, 0.7]))
 
 
-# nbs/21_deformable.ipynb, cell 823b847c
+# nbs/21_deformable.ipynb, cell 1ffc45f9
 def parts(d=32, heads=4, points=2, shapes=((6, 5), (3, 3), (2, 2), (1, 1)), b=2, q=7):
     "Query (b, q, d), reference (b, q, 2), tokens (b, n, d), shapes and a padding mask (b, n), all random."
     torch.manual_seed(0)
     n = sum(h * w for h, w in shapes)
-    return (torch.randn(b, q, d), torch.rand(b, q, 2), torch.randn(b, n, d), list(shapes), torch.rand(b, n) < 0.2)
+    query, reference, tokens = torch.randn(b, q, d), torch.rand(b, q, 2), torch.randn(b, n, d)
+    return query, reference, tokens, list(shapes), torch.rand(b, n) < 0.2
 
 query, reference, tokens, shapes, padding = parts()
 attention = DeformableAttention(32, heads=4, points=2)
@@ -136,8 +138,9 @@ def twin_config(**changes):
     return cfg
 
 
-# nbs/21_deformable.ipynb, cell 6228bde2
-ATTENTION = {"offsets": "sampling_offsets", "weights": "attention_weights", "values": "value_proj", "output": "output_proj"}
+# nbs/21_deformable.ipynb, cell 849fd95c
+ATTENTION = {"offsets": "sampling_offsets", "weights": "attention_weights",
+             "values": "value_proj", "output": "output_proj"}
 
 def load_twin(twin, ours, names):
     "Returns `twin` with our weights, its parameters being named as `names` says, part by part."
@@ -146,7 +149,7 @@ def load_twin(twin, ours, names):
     return twin.eval()
 
 def split_projections(state):
-    "torch keeps queries, keys and values of ordinary attention in one matrix `in_proj`, transformers in three."
+    "torch keeps queries, keys and values of ordinary attention in one matrix, transformers in three."
     out = {key: value for key, value in state.items() if "in_proj" not in key}
     for key in [key for key in state if "in_proj" in key]:
         for name, part in zip("qkv", state[key].chunk(3)):
@@ -228,12 +231,13 @@ def test_flatten_round_trip():
         torch.testing.assert_close(there, back)
 
 
-# nbs/21_deformable.ipynb, cell 9a9e182c
+# nbs/21_deformable.ipynb, cell cc59febf
 FEED_FORWARD = {"feed_forward": "mlp", "0": "fc1", "3": "fc2"}
 ENCODER = {**ATTENTION, **FEED_FORWARD, "attention": "self_attn", "norm1": "self_attn_layer_norm",
            "norm2": "final_layer_norm"}
-DECODER = {**ATTENTION, **FEED_FORWARD, "self_attention": "self_attn", "out_proj": "o_proj", "cross_attention": "encoder_attn",
-           "norm1": "self_attn_layer_norm", "norm2": "encoder_attn_layer_norm", "norm3": "final_layer_norm"}
+DECODER = {**ATTENTION, **FEED_FORWARD, "self_attention": "self_attn", "out_proj": "o_proj",
+           "cross_attention": "encoder_attn", "norm1": "self_attn_layer_norm",
+           "norm2": "encoder_attn_layer_norm", "norm3": "final_layer_norm"}
 
 
 # nbs/21_deformable.ipynb, cell 525df9ad
@@ -260,7 +264,7 @@ def test_decoder_layer_equals_transformers():
     assert_same(ours(hidden, position, reference, memory, shapes, padding), theirs, inputs)
 
 
-# nbs/21_deformable.ipynb, cell 8e477e83
+# nbs/21_deformable.ipynb, cell d6ef278c
 def test_encoder_equals_transformers():
     torch.manual_seed(0)
     ours = shake(DeformableEncoder(DeformableConfig.tiny()))
@@ -269,8 +273,8 @@ def test_encoder_equals_transformers():
         load_twin(other, layer, ENCODER)
     maps = [torch.randn(2, 32, h, w, requires_grad=True) for h, w in ((6, 5), (3, 3), (2, 2), (1, 1))]
     tokens, shapes = flatten_maps(maps)
-    theirs = twin(inputs_embeds=tokens, spatial_position_embeddings=ours.position(shapes)[None], valid_ratios=torch.ones(2, 4, 2),
-                  spatial_shapes=torch.tensor(shapes), spatial_shapes_list=shapes).last_hidden_state
+    theirs = twin(inputs_embeds=tokens, spatial_position_embeddings=ours.position(shapes)[None],
+                  valid_ratios=torch.ones(2, 4, 2), spatial_shapes=torch.tensor(shapes), spatial_shapes_list=shapes).last_hidden_state
     assert_same(ours(maps)[0], theirs, maps)
 
 
@@ -315,21 +319,24 @@ def test_references_are_detached_between_layers():
     assert reached == [[True, False], [False, True]]     # each layer's prediction trains its own step only
 
 
-# nbs/21_deformable.ipynb, cell c78205a4
+# nbs/21_deformable.ipynb, cell dd575896
 def test_decoder_equals_transformers():
     hidden, reference, memory, shapes, _ = parts()
-    ours, steps = shake(DeformableDecoder(DeformableConfig.tiny())), shake(nn.ModuleList(nn.Linear(32, 2) for _ in range(2)))
+    ours = shake(DeformableDecoder(DeformableConfig.tiny()))
+    steps = shake(nn.ModuleList(nn.Linear(32, 2) for _ in range(2)))
     twin = twins.DeformableDetrDecoder(twin_config())
     for layer, other in zip(ours.layers, twin.layers):
         load_twin(other, layer, DECODER)
     twin.bbox_embed, position = steps, torch.randn_like(hidden)
     inputs = [x.requires_grad_() for x in (hidden, position, memory)]
-    states, references = ours(hidden, position, reference, memory, shapes, lambda i, h, r: move_reference(r, steps[i](h)))
+    refine = lambda i, h, r: move_reference(r, steps[i](h))
+    states, references = ours(hidden, position, reference, memory, shapes, refine)
     theirs = twin(inputs_embeds=hidden, encoder_hidden_states=memory, object_queries_position_embeddings=position,
                   reference_points=reference, spatial_shapes=torch.tensor(shapes), spatial_shapes_list=shapes,
                   valid_ratios=torch.ones(2, 4, 2))
     assert_same(states.transpose(0, 1), theirs.intermediate_hidden_states, inputs)
-    torch.testing.assert_close(references.transpose(0, 1), theirs.intermediate_reference_points, atol=1e-5, rtol=1e-5)
+    walk = theirs.intermediate_reference_points
+    torch.testing.assert_close(references.transpose(0, 1), walk, atol=1e-5, rtol=1e-5)
 
 
 # nbs/21_deformable.ipynb, cell 9a9c7508
@@ -384,10 +391,11 @@ def test_overfits_eight_pictures():
     assert errors[0].min() > 0.2 and errors[-1].max() < 0.06
 
 
-# nbs/21_deformable.ipynb, cell 47237221
+# nbs/21_deformable.ipynb, cell 4be6d18a
 def test_solutions():
     values, shapes, _, _ = example()
     centre = reference_grid(shapes)[7].expand(2, 1, 2, 2, 3, 2)
     same = deformable_sample(values, shapes, centre, torch.full((2, 1, 2, 2, 3), 1 / 6))
-    coarse = [bilinear(values[i, 24:, m].T.reshape(4, 3, 2), centre[0, 0, 0, 0, 0]) for i in range(2) for m in range(2)]
+    coarse = [bilinear(values[i, 24:, m].T.reshape(4, 3, 2), centre[0, 0, 0, 0, 0])
+              for i in range(2) for m in range(2)]
     torch.testing.assert_close(same[:, 0], (values[:, 7].flatten(1) + torch.stack(coarse).view(2, 8)) / 2)

@@ -149,7 +149,7 @@ class Progress(Callback):
 
     def on_train_end(self, trainer, model): self.bar.close()
 
-# %% ../nbs/34_train.ipynb #4799f1a5
+# %% ../nbs/34_train.ipynb #9174267b
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of the data's own words: templates, categories, captions, phrases, questions and answers."
     texts = [*(t for ts in TEMPLATES.values() for t in ts), *(f"{{'{c}':" for c in data.categories)]
@@ -173,7 +173,8 @@ def train_v1(
     out = Path(out)
     model = _start(data, recipe, out, cfg, resume)
     mixture = TaskMixture(data, recipe.tasks, seed=recipe.seed, full_list=recipe.full_list, first_caption=recipe.first_caption,
-                          random_classes=recipe.random_classes, max_categories=recipe.max_categories, image_size=model.cfg.image_size)
+                          random_classes=recipe.random_classes, max_categories=recipe.max_categories, image_size=model.cfg.image_size,
+                          batch=recipe.batch_size)
     clock = Clock(recipe)
     with quiet_lightning():
         trainer = Trainer(

@@ -213,7 +213,7 @@ def _none(sample, rows, n, boundary): return np.zeros((0, 0, 2), dtype=np.float3
 _POINTS = {"detect": _corners, "ground": _corners, "segment": _outlines, "pose": _poses,
            "caption": _none, "answer": _none}
 
-# %% ../../nbs/14_tasks.ipynb #46382371
+# %% ../../nbs/14_tasks.ipynb #38b6da8a
 class InstructionSampler:
     "Draws instructions that a sample can answer."
 
@@ -235,7 +235,13 @@ class InstructionSampler:
         self.pose_points = next(iter(lengths.values()), 0)
         self.posed = [name for name, k in lengths.items() if k == self.pose_points]
 
-    def __call__(self, task: str, sample: Sample, rng: np.random.Generator) -> Instruction:
+    def __call__(
+        self,
+        task: str,
+        sample: Sample,
+        rng: np.random.Generator,
+        full: bool | None = None,  # list all categories? None: drawn with probability `full_list`
+    ) -> Instruction:
         "A random instruction of that task."
         if task == "caption":
             texts = {"short": sample.captions, "long": sample.long_captions}
@@ -248,13 +254,13 @@ class InstructionSampler:
             phrase = _pick(sample_phrases(sample, self.names), rng)["text"]
             drawn = sample_instruction(task, [phrase], (), rng)
             return drawn if self.random_classes else replace(drawn, class_indices=(0,))
-        return _list_classes(self, task, sample, rng)
+        return _list_classes(self, task, sample, rng, full)
 
 
 def _pick(things, rng): return things[int(rng.integers(len(things)))]
 
-# %% ../../nbs/14_tasks.ipynb #a3592f4f
-def _list_classes(ask, task, sample, rng):
+# %% ../../nbs/14_tasks.ipynb #f50c3522
+def _list_classes(ask, task, sample, rng, full):
     "Detection, segmentation or pose: all categories in their order, or some of them in any."
     names, points = ask.names, ask.num_points if task == "segment" else None
     if task == "pose": names, points = ask.posed, ask.pose_points
@@ -263,7 +269,7 @@ def _list_classes(ask, task, sample, rng):
     offered = [name for name in names if name not in crowds]
     drawn = sample_instruction(task, sorted(present), offered, rng,
                                num_points=points, max_categories=ask.max_categories)
-    if rng.random() < ask.full_list:
+    if full if full is not None else rng.random() < ask.full_list:
         return replace(drawn, categories=tuple(names), class_indices=None)
     if ask.random_classes: return drawn
     return replace(drawn, class_indices=tuple(map(names.index, drawn.categories)))
@@ -298,7 +304,7 @@ class Memory:
         if len(self.boundaries) < 200_000: self.boundaries[key] = points
         return points
 
-# %% ../../nbs/14_tasks.ipynb #fccade17
+# %% ../../nbs/14_tasks.ipynb #4160da87
 class TaskMixture(Dataset):
     "Task samples without end: item i depends on (seed, i) alone, so a run can go on anywhere."
 
@@ -310,10 +316,11 @@ class TaskMixture(Dataset):
         first_caption: bool = False,  # always the first caption: for learning some by heart
         image_size: int | None = None,  # keep pictures stretched to this square; None: as they are
         cache_mb: float = 500,  # memory for decoded pictures
+        batch: int = 1,  # so many items in a row list all categories together, or none does: less padding
         **drawing,  # full_list, random_classes, num_points, max_categories: see InstructionSampler
     ):
         "ValueError where a task is unknown, or no picture serves any of them."
-        self.data, self.seed, self.first_caption = data, seed, first_caption
+        self.data, self.seed, self.first_caption, self.batch = data, seed, first_caption, batch
         self.instruction = InstructionSampler(data, **drawing)
         self.memory = Memory(data, image_size, cache_mb)
         weights = _check_weights(tasks)
@@ -329,7 +336,8 @@ class TaskMixture(Dataset):
         task = [*self.tasks][rng.choice(len(self._shares), p=self._shares)]
         row = _pick(self.rows[task], rng)
         sample = replace(self.data.sample(row, image=False), image=self.memory.image(row))
-        instruction = self.instruction(task, sample, rng)
+        full = np.random.default_rng([self.seed, 1, index // self.batch]).random() < self.instruction.full_list
+        instruction = self.instruction(task, sample, rng, full)
         return make_task(sample, instruction, self.data.categories,
                          None if self.first_caption else rng, self.memory.boundary)
 

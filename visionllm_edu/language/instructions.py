@@ -334,7 +334,7 @@ CAPTION_WORDS = SAYING | LONG | set(
     "photograph scene you see shown visible what is one two few words sentence sentences brief "
     "briefly short shortly quick some much great at".split())
 
-# %% ../../nbs/12_instructions.ipynb #48aa20cf
+# %% ../../nbs/12_instructions.ipynb #232eca22
 EXAMPLES = (
     "detect dogs and cats", "segment {'dog':<c3>} with 16 points", "ground the leftmost cat",
     "keypoints of people", "Describe the image in detail", "How many dogs are there?")
@@ -344,7 +344,7 @@ def parse_instruction(
     text: str,                  # a rendered prompt, or typed English
     known: Sequence[str] = (),  # class names of the model: "skis" is one that looks like a plural
 ) -> Instruction:
-    "The instruction behind a text: the inverse of `.text`; ValueError with examples if it has none."
+    "The instruction behind a text: the inverse of `.text`; ValueError with examples if none."
     typed = " ".join(text.replace("<image>", " ").split())
     found = _parse_rendered(text) or _parse_typed(typed, known)
     if found: return found

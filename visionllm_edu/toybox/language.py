@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NOUNS', 'COLOR_ZH', 'NUMBERS', 'NUMBERS_ZH', 'POSES', 'CONTACTS', 'PATCHY', 'SPATIAL', 'PLACES', 'LEAST_PIXELS',
-           'KIND_OF', 'SIDES', 'SIDES_ZH', 'SETTINGS', 'DOING', 'Thing', 'looks_of', 'left_of', 'above', 'next_to',
-           'View', 'look', 'a_or_an', 'mark_words', 'noun_phrase', 'Phrase', 'own_phrases', 'placed_phrases',
-           'short_name', 'related_phrases', 'phrases', 'side', 'setting']
+           'KIND_OF', 'KINDS_OF_PHRASES', 'SIDES', 'SIDES_ZH', 'WHERE', 'DOING', 'Thing', 'looks_of', 'left_of',
+           'above', 'next_to', 'View', 'look', 'a_or_an', 'mark_words', 'noun_phrase', 'Phrase', 'own_phrases',
+           'placed_phrases', 'short_name', 'related_phrases', 'phrases', 'side', 'setting']
 
 # %% ../../nbs/01_toybox_language.ipynb #6904243b
 import random
@@ -49,7 +49,7 @@ NUMBERS_ZH = ("零", "一", "两", "三", "四", "五", "六", "七", "八", "�
 POSES = {"standing": "站着", "sitting": "坐着", "running": "跑步", "arms up": "举着双手", "riding": "骑着"}
 CONTACTS = {"holding": "拿着{}", "riding": "骑着{}", "sitting on": "坐在{}上"}
 
-# %% ../../nbs/01_toybox_language.ipynb #bd33f82f
+# %% ../../nbs/01_toybox_language.ipynb #5570ac51
 @dataclass(frozen=True)
 class Thing:
     "An object as it is seen: what may truly be said about it."
@@ -72,7 +72,7 @@ class Thing:
         group = self.object.group
         return (self.category, group) if group in NOUNS else (self.category,)
 
-
+# %% ../../nbs/01_toybox_language.ipynb #f7967eed
 PATCHY = ("panda", "snowman")  # of no one colour, whatever their data says
 
 
@@ -90,7 +90,7 @@ def looks_of(o: Object) -> dict:
         looks["facing"] = o.facing
     return looks
 
-# %% ../../nbs/01_toybox_language.ipynb #102c6910
+# %% ../../nbs/01_toybox_language.ipynb #bd516c85
 def left_of(a: Thing, b: Thing) -> bool | None:
     "Is `a` left of `b`? None where people could disagree."
     gap = b.center[0] - a.center[0]
@@ -117,6 +117,8 @@ SPATIAL = {  # name: (test, Chinese place word)
     "left of": (left_of, "左边"), "right of": (lambda a, b: left_of(b, a), "右边"),
     "above": (above, "上面"), "under": (lambda a, b: above(b, a), "下面"), "next to": (next_to, "旁边"),
 }
+
+# %% ../../nbs/01_toybox_language.ipynb #19dbfa1d
 PLACES = {  # superlative: (value to maximise, lead it needs, Chinese)
     "leftmost": (lambda t: -t.center[0], .04, "最左边"),
     "rightmost": (lambda t: t.center[0], .04, "最右边"),
@@ -249,7 +251,7 @@ def noun_phrase(noun: str, marks: tuple = (),  # looks only: (slot, value) pairs
         chinese = count + measure + chinese
     return english, chinese
 
-# %% ../../nbs/01_toybox_language.ipynb #d48a38a2
+# %% ../../nbs/01_toybox_language.ipynb #9f6cc826
 @dataclass(frozen=True)
 class Phrase:
     "Words that mean exactly the things `ids` of their scene."
@@ -270,14 +272,14 @@ def own_phrases(view: View, t: Thing) -> list[Phrase]:
                  if not set(p) & set(single) and view.is_unique(t, noun, p)]
         for some in [(m,) for m in single] + pairs:
             words = noun_phrase(noun, some, definite=True, category=t.category)
-            kind = max((KIND_OF[s] for s, _ in some), key=_KINDS.index)
+            kind = max((KIND_OF[s] for s, _ in some), key=KINDS_OF_PHRASES.index)
             found.append(Phrase(*words, (t.id,), kind))
     return found
 
 
-_KINDS = ("category", "attribute", "action", "place", "relation")
+KINDS_OF_PHRASES = ("category", "attribute", "action", "place", "relation")
 
-# %% ../../nbs/01_toybox_language.ipynb #f79c0481
+# %% ../../nbs/01_toybox_language.ipynb #4f9c2001
 def placed_phrases(view: View) -> list[Phrase]:
     "\"the leftmost dog\", \"the largest red ball\": superlatives over every group of two or more."
     found = []
@@ -291,7 +293,7 @@ def placed_phrases(view: View) -> list[Phrase]:
                 found.append(Phrase(*words, (t.id,), "place"))
     return found
 
-
+# %% ../../nbs/01_toybox_language.ipynb #f7cd1fd2
 def short_name(view: View, t: Thing,  # how one would first think of calling it
                without: tuple[str, ...] = ()  # slots that must not be mentioned
               ) -> tuple[str, str] | None:
@@ -301,7 +303,7 @@ def short_name(view: View, t: Thing,  # how one would first think of calling it
             return noun_phrase(t.category, marks, definite=True)
     return None
 
-
+# %% ../../nbs/01_toybox_language.ipynb #835e3c2f
 def related_phrases(view: View) -> list[Phrase]:
     "\"the dog left of the red car\", for nouns that more than one thing bears."
     found = []
@@ -317,7 +319,7 @@ def related_phrases(view: View) -> list[Phrase]:
                 found.append(Phrase(*words, (them[0].id,), "relation"))
     return found
 
-
+# %% ../../nbs/01_toybox_language.ipynb #2af95074
 def phrases(view: View, rng: random.Random,
             per_object: int = 2, most: int = 12  # at most so many for one thing, and in all
            ) -> list[Phrase]:
@@ -333,10 +335,10 @@ def phrases(view: View, rng: random.Random,
         taken.append(p)
     return taken[:most]
 
-# %% ../../nbs/01_toybox_language.ipynb #87380914
+# %% ../../nbs/01_toybox_language.ipynb #b0d16cb5
 SIDES = ("on the left", "in the middle", "on the right")
 SIDES_ZH = ("在左边", "在中间", "在右边")
-SETTINGS = {
+WHERE = {
     "meadow": ("in a meadow", "草地上"), "beach": ("on a beach", "海滩上"),
     "street": ("on a street", "街道上"), "room": ("in a room", "房间里"),
     "snow": ("in the snow", "雪地里"), "aerial": ("in a car park", "停车场里"),
@@ -345,7 +347,7 @@ SETTINGS = {
 DOING = {"standing": ("standing", "站着"), "sitting": ("sitting", "坐着"), "running": ("running", "跑步"),
          "arms up": ("raising both arms", "举着双手"), "riding": ("riding", "骑着")}
 
-
+# %% ../../nbs/01_toybox_language.ipynb #fc25614b
 def side(t: Thing) -> int | None:
     "0 left, 1 middle, 2 right; None close to a border between them."
     x = t.center[0]
@@ -354,7 +356,7 @@ def side(t: Thing) -> int | None:
 
 def setting(scene: Scene) -> tuple[str, str]:
     "Where and when, as (\"on a beach at night\", \"夜里的海滩上\")."
-    english, chinese = SETTINGS[scene.background if scene.domain == "everyday" else scene.domain]
+    english, chinese = WHERE[scene.background if scene.domain == "everyday" else scene.domain]
     if scene.domain == "everyday" and scene.style == "night":
         return english + " at night", "夜里的" + chinese
     return english, chinese

@@ -81,7 +81,7 @@ def rough_box(o: Object) -> tuple[float, float, float, float]:
     if o.pose == "riding": up = -.2 * o.size
     return o.x - w / 2, o.y - h - up, o.x + w / 2, o.y - up
 
-# %% ../../nbs/00_scene.ipynb #7e8152e4
+# %% ../../nbs/00_scene.ipynb #bc0d9a19
 _GRID = 48
 
 
@@ -93,7 +93,7 @@ def _cells(o: Object) -> int:
 
 
 def _all_seen(objects: list[Object], least: float) -> bool:
-    "Does each object keep the fraction `least` of its box inside the picture, free of nearer boxes?"
+    "Does each object keep the fraction `least` of its box in the picture, free of nearer boxes?"
     hidden = 0
     for o in reversed(objects):
         mine = _cells(o)

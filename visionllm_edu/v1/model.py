@@ -80,7 +80,7 @@ class Batch:
 
     def to(self, device): return Batch(self.pixels.to(device), self.prompts, self.samples)
 
-# %% ../../nbs/33_v1_model.ipynb #5c0d045d
+# %% ../../nbs/33_v1_model.ipynb #7f42a7ea
 class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
@@ -112,7 +112,9 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
         targets = torch.nn.utils.rnn.pad_sequence([t for _, t in answers], True, -100).to(self.device)
         asked = targets >= 0
         logits = self.decoder.language_model.logits(hidden[asked])
-        losses = decoder_loss(logits, targets[asked], self.vocabulary, self.cfg.decoder)
+        points = torch.tensor([max(1, 2 * s.instruction.points_per_set) for s in batch.samples], device=self.device)
+        shares = (1 / points)[:, None].expand(targets.shape)[asked]  # a set counts the same, whatever its format
+        losses = decoder_loss(logits, targets[asked], self.vocabulary, self.cfg.decoder, shares)
         return losses | self._tokenizer_loss(batch, tokens, matches)
 
     def _tokenizer_loss(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:

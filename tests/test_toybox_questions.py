@@ -1,0 +1,59 @@
+"""Tests of visionllm_edu/toybox/questions.py.
+
+Generated from nbs/01c_toybox_questions.ipynb by make export: do not edit, edit the notebook.
+"""
+
+from visionllm_edu.toybox.language import NOUNS
+from visionllm_edu.toybox.questions import (
+    ask_colour, ask_count, ask_existence, ask_where, multiple_choice,
+)
+
+
+# nbs/01c_toybox_questions.ipynb, cell 52ef9d0e
+def test_existence_is_balanced():
+    import random
+    from visionllm_edu.toybox.language import look
+    from visionllm_edu.toybox.scene import HELD_OUT, sample_scene
+    views = [look(sample_scene(seed)) for seed in range(300)]
+    found = [q for i, v in enumerate(views) if (q := ask_existence(v, random.Random(i)))]
+    share = sum(q.answer == "yes" for q in found) / len(found)
+    tinted = [q for q in found if any(f" {c} " in q.question for c in ("red", "blue", "green", "white", "black"))]
+    assert .42 < share < .58
+    assert .35 < sum(q.answer == "yes" for q in tinted) / len(tinted) < .65      # naming a colour gives nothing away
+    assert not any(f"a {c} {noun} in" in q.question for q in found for noun, c in HELD_OUT)
+
+
+# nbs/01c_toybox_questions.ipynb, cell 38741f83
+def test_answers_come_from_the_scene():
+    import random
+    from visionllm_edu.toybox.language import Thing, View, looks_of
+    from visionllm_edu.toybox.scene import Object, Scene
+    dogs = [Object(i, "dog", c, .3 * i, .9, .2, facing="left") for i, c in ((1, "black"), (2, "brown"))]
+    things = [Thing(o, (.3 * o.id, .7, .3 * o.id + .1, .9), .02, looks_of(o)) for o in dogs]
+    view = View(Scene(0, tuple(dogs)), things)
+    for seed in range(30):
+        q = ask_count(view, random.Random(seed))
+        assert q.answer == ("2" if "dogs" in q.question or "animals" in q.question else "0")
+    assert ask_colour(view, random.Random(0)) is None                # no dog can be named without its colour
+    assert ask_where(view, random.Random(0)).question in ("Where is the black dog?", "Where is the brown dog?")
+
+
+# nbs/01c_toybox_questions.ipynb, cell 6d9ed71b
+def test_one_answer_and_one_reason_are_true():
+    import random
+    from visionllm_edu.toybox.language import look
+    from visionllm_edu.toybox.scene import render, sample_scene
+    made, first = 0, set()
+    for seed in range(25):
+        scene = sample_scene(seed)
+        view = look(scene, render(scene))
+        c = multiple_choice(view, random.Random(seed))
+        if c is None: continue
+        made += 1
+        first.add(c.answer)
+        assert len(set(c.options)) == len(set(c.rationales)) == 4
+        if c.kind == "count":
+            noun = next(n for n in view.by_noun if NOUNS[n][0] in c.question)
+            assert c.options[c.answer] == str(len(view.denoted(noun)))
+        assert len(c.chinese_options) == len(c.chinese_rationales) == 4
+    assert made > 12 and first == {0, 1, 2, 3}                       # the right answer may stand anywhere
