@@ -265,9 +265,9 @@ def test_what_is_dropped_has_a_reason():
     assert lost.dropped == ["set 0: its centre is not a number"]
 
 
-# nbs/12_instructions.ipynb, cell e47adab9
+# nbs/12_instructions.ipynb, cell 05d990ec
 def test_only_class_tokens_name_a_class():
-    edge = Instruction("detect", ("a", "b"), class_indices=(0, 511))   # the block's first and last token
+    edge = Instruction("detect", ("a", "b"), class_indices=(0, 511))  # first and last of the block
     box, center = list(map(vocabulary.location_id, (-9, -9, 9, 9))), [[0.5, 0.5]]
     for first in range(-2, len(vocabulary) + 2, 7):
         got = decode_sets([[first, *box]], center, (64, 64), edge, vocabulary)

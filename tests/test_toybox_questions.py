@@ -23,13 +23,13 @@ def test_existence_is_balanced():
     assert not any(f"a {c} {noun} in" in q.question for q in found for noun, c in HELD_OUT)
 
 
-# nbs/01c_toybox_questions.ipynb, cell 38741f83
+# nbs/01c_toybox_questions.ipynb, cell ddf0dbeb
 def test_answers_come_from_the_scene():
     import random
     from visionllm_edu.toybox.language import Thing, View, looks_of
     from visionllm_edu.toybox.scene import Object, Scene
     dogs = [Object(i, "dog", c, .3 * i, .9, .2, facing="left") for i, c in ((1, "black"), (2, "brown"))]
-    things = [Thing(o, (.3 * o.id, .7, .3 * o.id + .1, .9), .02, looks_of(o)) for o in dogs]
+    things = [Thing(o, (.6 * o.id - .5, .7, .6 * o.id - .4, .9), .02, looks_of(o)) for o in dogs]
     view = View(Scene(0, tuple(dogs)), things)
     for seed in range(30):
         q = ask_count(view, random.Random(seed))

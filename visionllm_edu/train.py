@@ -6,7 +6,7 @@
 __all__ = ['TASK_WEIGHTS', 'Recipe', 'Stream', 'Clock', 'rate_scale', 'LossLog', 'Keep', 'Progress', 'vocabulary_for', 'train_v1',
            'quiet_lightning', 'recipe_for', 'overfit_recipe', 'check_tasks']
 
-# %% ../nbs/34_train.ipynb #6c334446
+# %% ../nbs/34_train.ipynb #d482b525
 import csv
 import json
 import logging
@@ -23,10 +23,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
 
 from .data.coco import CocoData, load_data
-from .data.tasks import TaskMixture
-from .language.instructions import TEMPLATES
+from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.vocabulary import Vocabulary
-from .v1.model import VisionLLMv1, VisionLLMv1Config, build
+from .v1.model import VisionLLMv1, VisionLLMv1Config, build, template_vocabulary
 from .weights import atomic
 
 # %% ../nbs/34_train.ipynb #44015d8d
@@ -149,15 +148,16 @@ class Progress(Callback):
 
     def on_train_end(self, trainer, model): self.bar.close()
 
-# %% ../nbs/34_train.ipynb #9174267b
+# %% ../nbs/34_train.ipynb #59716f75
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of the data's own words: templates, categories, captions, phrases, questions and answers."
-    texts = [*(t for ts in TEMPLATES.values() for t in ts), *(f"{{'{c}':" for c in data.categories)]
+    texts = [f"{{'{c}':" for c in data.categories]
     for i in range(len(data)):
         sample = data.sample(i, image=False)
-        texts += sample.captions + sample.long_captions + [f"'{p['text']}'" for p in sample.phrases]
-        texts += [t for q in sample.questions for t in (q["question"], q["answer"])]
-    return Vocabulary.train(texts, text_size)
+        texts += sample.captions + sample.long_captions
+        texts += [f"'{p['text']}'" for p in sample_phrases(sample, data.categories)]
+        texts += [t for q in sample_questions(sample, data.categories) for t in (q["question"], q["answer"])]
+    return template_vocabulary(texts, text_size)
 
 
 def train_v1(

@@ -111,7 +111,7 @@ class LanguageModel(nn.Module):
         for table in {self.lm.get_input_embeddings(), self.lm.get_output_embeddings()}:
             table.weight[ids.start : ids.stop] = number_line(len(ids), table.weight.shape[1], table.weight.std())
 
-# %% ../../nbs/18_language_model.ipynb #e0d4e221
+# %% ../../nbs/18_language_model.ipynb #eab7c700
 def _causal_lm(cfg: LanguageModelConfig, vocab_size: int) -> nn.Module:
     "A published LM with rows added for our tokens (mean of the old rows plus noise), or a random Llama of the sizes given."
     if cfg.name_or_path:
@@ -121,7 +121,7 @@ def _causal_lm(cfg: LanguageModelConfig, vocab_size: int) -> nn.Module:
     shape = LlamaConfig(
         vocab_size=vocab_size, hidden_size=cfg.hidden_size, intermediate_size=cfg.mlp_size, num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads, max_position_embeddings=8192, attention_dropout=cfg.dropout,
-        tie_word_embeddings=True, pad_token_id=None, bos_token_id=None, eos_token_id=None)
+        tie_word_embeddings=True, initializer_range=1.28 / cfg.hidden_size**0.5, pad_token_id=None, bos_token_id=None, eos_token_id=None)
     return AutoModelForCausalLM.from_config(shape)
 
 

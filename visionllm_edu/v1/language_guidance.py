@@ -37,7 +37,7 @@ class LanguageGuidanceConfig:
         "BERT-Base, as arXiv v2 §4.1 has it (the NeurIPS text says Large)."
         return cls(hidden_size=768, layers=12, heads=12, max_length=512, fusion_heads=8)
 
-# %% ../../nbs/30_language_guidance.ipynb #78fa6be8
+# %% ../../nbs/30_language_guidance.ipynb #b8374d9b
 class TextEncoder(nn.Module):
     "BERT on the instruction: texts to features F_l (b, t, d_text) with a validity mask (paper §3.3)."
 
@@ -51,7 +51,7 @@ class TextEncoder(nn.Module):
             self.tokenizer = None
             self.bert = BertModel(BertConfig(
                 vocab_size=len(vocabulary), hidden_size=cfg.hidden_size, num_hidden_layers=cfg.layers,
-                num_attention_heads=cfg.heads, intermediate_size=4 * cfg.hidden_size,
+                num_attention_heads=cfg.heads, intermediate_size=4 * cfg.hidden_size, initializer_range=0.55 / cfg.hidden_size**0.5,
                 max_position_embeddings=cfg.max_length, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
             ), add_pooling_layer=False)
 

@@ -110,7 +110,7 @@ class OpenEndedDecoderConfig:
     @classmethod
     def paper(cls): return cls(max_words=256)
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #65e7059b
+# %% ../../nbs/32_open_ended_decoder.ipynb #fdad8739
 PHASE_WAVES = 12  # up to one wave every two of 24 points
 
 
@@ -137,7 +137,7 @@ class OpenEndedDecoder(nn.Module):
         self.place = nn.Linear(d, d)
         self.tie = nn.Linear(d, d)
         self.along = nn.Linear(2 * PHASE_WAVES, d)
-        for layer in (self.see[-1], self.place, self.tie, self.along): nn.init.normal_(layer.weight, std=0.02)
+        for layer in (self.place, self.along): nn.init.normal_(layer.weight, std=0.02)
 
     def read(
         self,

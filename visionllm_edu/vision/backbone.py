@@ -141,7 +141,7 @@ class Backbone(nn.Module):
         self.resnet.load_state_dict(weights)
         return self
 
-# %% ../../nbs/20_backbone.ipynb #80f56d67
+# %% ../../nbs/20_backbone.ipynb #d0726fd0
 def pretrained_config(
     name: str,   # hub id, or folder that transformers has saved
     **changes,   # other fields of the config
@@ -150,7 +150,8 @@ def pretrained_config(
     found = AutoConfig.from_pretrained(name)
     if not isinstance(found, ResNetConfig):
         raise ValueError(f"{name} holds a {found.model_type!r} model, accepted is 'resnet'")
-    if found.downsample_in_first_stage or found.downsample_in_bottleneck or found.hidden_act != "relu":
+    unusual = found.downsample_in_first_stage or found.downsample_in_bottleneck
+    if unusual or found.hidden_act != "relu":
         raise ValueError(f"{name} has other strides or activations than a standard ResNet")
     fields = ("embedding_size", "hidden_sizes", "depths", "layer_type")
     sizes = {field: getattr(found, field) for field in fields}
