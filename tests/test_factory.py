@@ -221,7 +221,7 @@ def test_costs_are_steady():
     assert [name for name, _ in in_pairs(tasks, jobs=1)] == ["a", "b"]
 
 
-# nbs/90_factory.ipynb, cell 172eeba6
+# nbs/90_factory.ipynb, cell 48f9db3f
 def test_export_has_a_fixed_point():
     project = toy_project()
     export_all(project)
@@ -229,6 +229,9 @@ def test_export_has_a_fixed_point():
     assert {"toylib/boxes.py", "tests/test_boxes.py", "toylib/__init__.py"} <= set(once)
     export_all(project)
     assert _files(project) == once
+    write_notebook(toy_notebook("#| default_exp cubes", *LESSON[1:]), project.notebooks[0])
+    export_all(project)  # the module has a new name: nothing of the old one is left
+    assert "cubes" in str(_files(project)) and "boxes.py" not in str(_files(project))
     shutil.copy(project.notebooks[0], project.nbs / "01_again.ipynb")
     with pytest.raises(ValueError, match="00_boxes.ipynb and 01_again.ipynb"):
         export_all(project)

@@ -31,19 +31,19 @@ def test_groups_count_only_what_is_clear():
     assert groups(View(Scene(0, tuple(cats)), half_seen), random.Random(0), 3)[0].english == "a black cat"
 
 
-# nbs/01b_toybox_captions.ipynb, cell b2dc0b13
+# nbs/01b_toybox_captions.ipynb, cell b5c27a8e
 def test_five_different_captions():
     from visionllm_edu.toybox.language import look
     from visionllm_edu.toybox.scene import render, sample_scene
     for seed in range(10):
-        scene = sample_scene(seed)
-        view = look(scene, render(scene))
-        found = captions(view, random.Random(seed))
+        s = sample_scene(seed)
+        v = look(s, render(s))
+        found = captions(v, random.Random(seed))
         assert len({c.text for c in found}) == 5
         assert all(c.text[0].isupper() and c.text.endswith(".") and c.chinese.endswith("。") for c in found)
         for c in found:
-            assert all(set(ids) <= {t.id for t in view.things} for *_, ids in c.spans)
-        assert found == captions(view, random.Random(seed))          # the same seed, the same words
+            assert all(set(ids) <= {t.id for t in v.things} for *_, ids in c.spans)
+        assert found == captions(v, random.Random(seed))          # the same seed, the same words
 
 
 # nbs/01b_toybox_captions.ipynb, cell f6a03c1d

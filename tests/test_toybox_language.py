@@ -61,17 +61,17 @@ def test_noun_phrases_in_both_languages():
     assert noun_phrase("cat", (("paw", "raised"),), definite=True)[0] == "the cat with a raised paw"
 
 
-# nbs/01_toybox_language.ipynb, cell c263af99
+# nbs/01_toybox_language.ipynb, cell bbdcc60c
 def test_phrases_are_unique_in_their_scene():
     import random
     from visionllm_edu.toybox.scene import render, sample_scene
     for seed in range(12):
-        scene = sample_scene(seed)
-        view = look(scene, render(scene))
-        for p in phrases(view, random.Random(seed), 3):
-            assert len(p.ids) == 1 and view.by_id[p.ids[0]].clear
+        s = sample_scene(seed)
+        v = look(s, render(s))
+        for p in phrases(v, random.Random(seed), 3):
+            assert len(p.ids) == 1 and v.by_id[p.ids[0]].clear
             assert p.text.startswith("the ") and p.kind in KINDS_OF_PHRASES
-        assert len({p.text for p in phrases(view, random.Random(0), 9, 99)}) == len(phrases(view, random.Random(0), 9, 99))
+        assert len({p.text for p in phrases(v, random.Random(0), 9, 99)}) == len(phrases(v, random.Random(0), 9, 99))
 
 
 # nbs/01_toybox_language.ipynb, cell d5a6b573

@@ -23,37 +23,37 @@ def test_existence_is_balanced():
     assert not any(f"a {c} {noun} in" in q.question for q in found for noun, c in HELD_OUT)
 
 
-# nbs/01c_toybox_questions.ipynb, cell ddf0dbeb
+# nbs/01c_toybox_questions.ipynb, cell 91a665d6
 def test_answers_come_from_the_scene():
     import random
     from visionllm_edu.toybox.language import Thing, View, looks_of
     from visionllm_edu.toybox.scene import Object, Scene
     dogs = [Object(i, "dog", c, .3 * i, .9, .2, facing="left") for i, c in ((1, "black"), (2, "brown"))]
     things = [Thing(o, (.6 * o.id - .5, .7, .6 * o.id - .4, .9), .02, looks_of(o)) for o in dogs]
-    view = View(Scene(0, tuple(dogs)), things)
+    v = View(Scene(0, tuple(dogs)), things)
     for seed in range(30):
-        q = ask_count(view, random.Random(seed))
+        q = ask_count(v, random.Random(seed))
         assert q.answer == ("2" if "dogs" in q.question or "animals" in q.question else "0")
-    assert ask_colour(view, random.Random(0)) is None                # no dog can be named without its colour
-    assert ask_where(view, random.Random(0)).question in ("Where is the black dog?", "Where is the brown dog?")
+    assert ask_colour(v, random.Random(0)) is None                # no dog can be named without its colour
+    assert ask_where(v, random.Random(0)).question in ("Where is the black dog?", "Where is the brown dog?")
 
 
-# nbs/01c_toybox_questions.ipynb, cell 6d9ed71b
+# nbs/01c_toybox_questions.ipynb, cell c1cb6c52
 def test_one_answer_and_one_reason_are_true():
     import random
     from visionllm_edu.toybox.language import look
     from visionllm_edu.toybox.scene import render, sample_scene
     made, first = 0, set()
     for seed in range(25):
-        scene = sample_scene(seed)
-        view = look(scene, render(scene))
-        c = multiple_choice(view, random.Random(seed))
+        s = sample_scene(seed)
+        v = look(s, render(s))
+        c = multiple_choice(v, random.Random(seed))
         if c is None: continue
         made += 1
         first.add(c.answer)
         assert len(set(c.options)) == len(set(c.rationales)) == 4
         if c.kind == "count":
-            noun = next(n for n in view.by_noun if NOUNS[n][0] in c.question)
-            assert c.options[c.answer] == str(len(view.denoted(noun)))
+            noun = next(n for n in v.by_noun if NOUNS[n][0] in c.question)
+            assert c.options[c.answer] == str(len(v.denoted(noun)))
         assert len(c.chinese_options) == len(c.chinese_rationales) == 4
     assert made > 12 and first == {0, 1, 2, 3}                       # the right answer may stand anywhere

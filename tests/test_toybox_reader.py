@@ -6,20 +6,20 @@ Generated from nbs/01d_toybox_reader.ipynb by make export: do not edit, edit the
 from visionllm_edu.toybox.reader import Reader, answer, doubts, from_chinese
 
 
-# nbs/01d_toybox_reader.ipynb, cell 96d0dd7f
+# nbs/01d_toybox_reader.ipynb, cell f38889d4
 def test_reads_what_it_knows_and_refuses_the_rest():
     import pytest
     from visionllm_edu.toybox.scene import Object, Relation, Scene, render
     man = Object(1, "man", "red", .3, .9, .5, hair="black", legs="blue", reach="right")
     ball = Object(2, "ball", "blue", .44, .66, .1)
     dog = Object(3, "dog", "brown", .8, .9, .25, facing="left")
-    scene = Scene(0, (man, ball, dog), (Relation(1, "holding", 2),))
-    reader = Reader(scene, render(scene))
-    assert reader.read("the man in the red shirt") == {1} and reader.read("the person holding a ball") == {1}
-    assert reader.read("the man in the blue shirt") == set() and reader.read("the leftmost person") == {1}
-    assert reader.read("the dog right of the ball") == {3} and reader.read("two dogs") == {3}
-    with pytest.raises(ValueError, match="can't read"): reader.read("the happy dog")
-    with pytest.raises(ValueError, match="can't read"): reader.read("the dog that barks")
+    little = Scene(0, (man, ball, dog), (Relation(1, "holding", 2),))
+    r = Reader(little, render(little))
+    assert r.read("the man in the red shirt") == {1} and r.read("the person holding a ball") == {1}
+    assert r.read("the man in the blue shirt") == set() and r.read("the leftmost person") == {1}
+    assert r.read("the dog right of the ball") == {3} and r.read("two dogs") == {3}
+    with pytest.raises(ValueError, match="can't read"): r.read("the happy dog")
+    with pytest.raises(ValueError, match="can't read"): r.read("the dog that barks")
 
 
 # nbs/01d_toybox_reader.ipynb, cell fe328483
@@ -32,7 +32,7 @@ def test_chinese_phrases_mean_the_same():
     with pytest.raises(ValueError): from_chinese("快乐的狗")
 
 
-# nbs/01d_toybox_reader.ipynb, cell f0d742bd
+# nbs/01d_toybox_reader.ipynb, cell 17add864
 def test_the_reader_agrees_with_the_writers():
     import random
     from visionllm_edu.toybox.captions import captions, long_caption
@@ -42,12 +42,12 @@ def test_the_reader_agrees_with_the_writers():
     read = 0
     for split, n in (("train", 40), ("novel", 10), ("composition", 10), ("crowd", 2), ("aerial", 3), ("cells", 2), ("circuit", 3)):
         for index in range(n):
-            scene = split_scene(split, index)
-            drawing, rng = render(scene), random.Random(index)
-            view, reader = look(scene, drawing), Reader(scene, drawing)
-            for p in phrases(view, rng, 4, 40):
-                assert reader.read(p.text) == reader.read(from_chinese(p.chinese)) == set(p.ids), p
+            s = split_scene(split, index)
+            d, rng = render(s), random.Random(index)
+            v, r = look(s, d), Reader(s, d)
+            for p in phrases(v, rng, 4, 40):
+                assert r.read(p.text) == r.read(from_chinese(p.chinese)) == set(p.ids), p
                 read += 1
-            for q in questions(view, rng): assert answer(reader, q.question) == q.answer, q
-            for c in captions(view, rng) + [long_caption(view, rng)]: assert not doubts(reader, c), c.text
+            for q in questions(v, rng): assert answer(r, q.question) == q.answer, q
+            for c in captions(v, rng) + [long_caption(v, rng)]: assert not doubts(r, c), c.text
     assert read > 300

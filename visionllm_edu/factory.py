@@ -759,7 +759,7 @@ def _check_owners(project: Project) -> None:
             raise ValueError(f"{owners[name]} and {path.name} both export what {name} tests: rename one")
         owners[name] = path.name
 
-# %% ../nbs/90_factory.ipynb #20105d6d
+# %% ../nbs/90_factory.ipynb #16f0a985
 _EXPORT = [sys.executable, "-m", "visionllm_edu.factory", "export"]
 
 
@@ -773,12 +773,12 @@ def export_all(
     for path in project.notebooks:
         write_notebook(stamp(clean(read_notebook(path)), project.relative(path), project), path)
     write_text(project.nbs / "images" / "badge_colab.svg", badge("lesson", "open in Colab"))
+    remove_stale(project)  # before nbdev, whose index lists every module that it finds
     nbdev_export(project)
     if before is not None and own.read_bytes() != before:
         subprocess.run(_EXPORT, cwd=project.root, check=True)
         return
     for path in project.notebooks: write_tests(path, project.tests)
-    remove_stale(project)
     make_readme(project)
 
 # %% ../nbs/90_factory.ipynb #0d9825ca
@@ -835,16 +835,17 @@ def run_pytest(
     said = (done.stdout + done.stderr)[-8000:] if failed else ""
     return Run(time.perf_counter() - start, said, passed=count.get("passed", 0), failed=failed)
 
-# %% ../nbs/90_factory.ipynb #ac9b03ab
+# %% ../nbs/90_factory.ipynb #270f341b
 def run_tests(
     project: Project,
 ) -> int:
     "Every check of the project with a plan, a line per step and a sum; the exit status."
     start, passed, failed = time.perf_counter(), 0, 0
     paths = longest_first(project, project.notebooks)
-    full = cost_text(sum(project.costs.values()) / 2 or None)
-    print(f"Quick checks (20 s), then tests/ and {len(paths)} lessons, two at a time. In full the lessons "
-          f"take {full}, here they are shortened: expect less than 10 minutes in all.", flush=True)
+    full = sum(project.costs.values()) / 2  # two at a time
+    known = f" ({cost_text(full)} in full)" if full else ""
+    print(f"Quick checks (20 s), then tests/ and {len(paths)} lessons{known}, shortened, two at a time: "
+          "under 10 minutes in all.", flush=True)
     for name, complaints in check(project).items():
         print(f"  {name:44} {'FAILED' if complaints else 'ok'}", *complaints, sep="\n    ", flush=True)
         passed, failed = passed + (not complaints), failed + bool(complaints)

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['ImageTokenizerConfig', 'ImageTokens', 'ImageTokenizer', 'match_cost', 'tokenizer_loss']
 
-# %% ../../nbs/31_image_tokenizer.ipynb #5996ad20
+# %% ../../nbs/31_image_tokenizer.ipynb #8be52244
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ..geometry import box_cxcywh_to_xyxy, generalized_box_iou
 from ..vision.deformable import DeformableConfig, DeformableDecoder, DeformableEncoder, move_reference
 from ..vision.matching import focal_cost, focal_loss, hungarian, l1_cost
 
-# %% ../../nbs/31_image_tokenizer.ipynb #34f8f4d7
+# %% ../../nbs/31_image_tokenizer.ipynb #d8203551
 @dataclass
 class ImageTokenizerConfig:
     "Sizes of the Deformable DETR that extracts the tokens, and weights of L_tok (the paper gives no weights)."
@@ -23,6 +24,7 @@ class ImageTokenizerConfig:
     deformable: DeformableConfig = field(default_factory=DeformableConfig.mini)
     objectness_weight: float = 2.0
     center_weight: float = 5.0
+    extent_weight: float = 2.0  # L1 and GIoU of boxes, as Deformable DETR: ours, where the paper starts from a trained one
     objectness_cost: float = 2.0
     center_cost: float = 5.0
 
@@ -35,7 +37,7 @@ class ImageTokenizerConfig:
     @classmethod
     def paper(cls): return cls(queries=100, deformable=DeformableConfig.paper())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #3fc972af
+# %% ../../nbs/31_image_tokenizer.ipynb #2c415622
 @dataclass
 class ImageTokens:
     "T = {(e_i, l_i)}, with the belief that token i is an object the instruction asks for."
@@ -43,9 +45,10 @@ class ImageTokens:
     embeddings: Tensor  # (b, m, d) e_i
     centers: Tensor  # (b, m, 2) l_i, normalised (x, y)
     objectness: Tensor  # (b, m) logits
-    layers: list[tuple[Tensor, Tensor]]  # (objectness, centers) of each earlier decoder layer: L_tok supervises them too
+    extents: Tensor  # (b, m, 2) width and height in [0, 1], used in training alone
+    layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents) of earlier decoder layers, for L_tok
 
-# %% ../../nbs/31_image_tokenizer.ipynb #b03cc137
+# %% ../../nbs/31_image_tokenizer.ipynb #fee880fd
 class ImageTokenizer(nn.Module):
     "Deformable encoder and decoder over language-aware maps: M queries become image tokens (paper §3.3)."
 
@@ -58,6 +61,7 @@ class ImageTokenizer(nn.Module):
         self.reference = nn.Linear(d, 2)
         self.objectness = nn.ModuleList(nn.Linear(d, 1) for _ in layers)
         self.center = nn.ModuleList(_mlp(d, 2) for _ in layers)
+        self.extent = nn.ModuleList(_mlp(d, 2) for _ in layers)
         for head in self.objectness: nn.init.constant_(head.bias, -4.6)  # sigmoid(-4.6) = 0.01: most are no object
         for head in self.center: nn.init.zeros_(head[-1].weight), nn.init.zeros_(head[-1].bias)
 
@@ -70,8 +74,9 @@ class ImageTokenizer(nn.Module):
         hidden, centers = self.decoder(
             self.query.weight.expand(b, -1, -1), position, reference, memory, shapes, refine=self.refine)
         logits = [head(h).squeeze(-1) for head, h in zip(self.objectness, hidden)]
-        *early, (objectness, center) = list(zip(logits, centers))
-        return ImageTokens(hidden[-1], center, objectness, early)
+        extents = [head(h).sigmoid() for head, h in zip(self.extent, hidden)]
+        *early, (objectness, center, extent) = zip(logits, centers, extents)
+        return ImageTokens(hidden[-1], center, objectness, extent, early)
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
         "Move the reference points by what this layer saw, on the logit scale."
@@ -81,7 +86,7 @@ class ImageTokenizer(nn.Module):
 def _mlp(d: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, out))
 
-# %% ../../nbs/31_image_tokenizer.ipynb #eea528bd
+# %% ../../nbs/31_image_tokenizer.ipynb #a6f0d223
 def match_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,  # (m, 2)
@@ -94,18 +99,24 @@ def match_cost(
 
 def tokenizer_loss(
     tokens: ImageTokens,
-    targets: list[Tensor],  # per sample (n, 2) true centres of the objects asked for
-    matches: list[tuple[Tensor, Tensor]],  # per sample: tokens and targets matched for the last layer
+    boxes: list[Tensor],  # per sample (n, 4) cxcywh in [0, 1] of the objects asked for
+    matches: list[tuple[Tensor, Tensor]],  # per sample: tokens and objects matched for the last layer
     cfg: ImageTokenizerConfig,
 ) -> dict[str, Tensor]:
-    "L_tok by name (paper App. B): focal objectness and L1 centre, summed over layers; earlier layers match on their own."
-    total = max(1, sum(len(t) for t in targets))
-    losses = {"objectness": 0.0, "center": 0.0}
-    for layer, (objectness, centers) in enumerate([*tokens.layers, (tokens.objectness, tokens.centers)]):
-        last = layer == len(tokens.layers)
-        for i, target in enumerate(targets):
-            q, n = matches[i] if last else hungarian(match_cost(objectness[i], centers[i], target, cfg))
-            truth = torch.zeros_like(objectness[i]).index_fill(0, q.to(objectness.device), 1.0)
-            losses["objectness"] += cfg.objectness_weight * focal_loss(objectness[i], truth, total)
-            losses["center"] += cfg.center_weight * (centers[i][q] - target[n]).abs().sum() / total
-    return losses
+    "L_tok by name (paper App. B), summed over layers, earlier ones matched on their own: focal objectness, L1 centre, extent."
+    layers = [*tokens.layers, (tokens.objectness, tokens.centers, tokens.extents)]
+    terms = [_layer_loss(*(x[i] for x in layer), box, matches[i] if layer is layers[-1] else None, cfg)
+             for layer in layers for i, box in enumerate(boxes)]
+    total = max(1, sum(map(len, boxes)))
+    names = ("objectness", "center", "extent") if cfg.extent_weight else ("objectness", "center")
+    return {name: getattr(cfg, f"{name}_weight") * sum(t[k] for t in terms) / total for k, name in enumerate(names)}
+
+
+def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, Tensor, Tensor]:
+    "Sums of the three terms for one sample and layer."
+    q, n = match if match is not None else hungarian(match_cost(objectness, centers, box[:, :2], cfg))
+    truth = torch.zeros_like(objectness).index_fill(0, q.to(objectness.device), 1.0)
+    said, true = torch.cat([centers[q], extents[q]], 1), box[n]
+    overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
+    return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
+            (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())

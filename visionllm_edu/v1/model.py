@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIZES', 'VisionLLMv1Config', 'from_plain', 'template_vocabulary', 'Batch', 'VisionLLMv1', 'build']
 
-# %% ../../nbs/33_v1_model.ipynb #fc05813b
+# %% ../../nbs/33_v1_model.ipynb #0f92abf2
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..data.coco import image_to_tensor, load_image
 from ..data.tasks import TaskSample
-from ..geometry import polygon_to_mask
+from ..geometry import box_xyxy_to_cxcywh, polygon_to_mask, to_unit
 from ..language.instructions import (
-    TEMPLATES, Instruction, decode_sets, encode_sets, parse_instruction, sets_to_text)
+    Instruction, class_dictionary, decode_sets, encode_sets, parse_instruction, sets_to_text, template_texts)
 from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.vocabulary import Vocabulary
 from ..reply import Detections, Reply
@@ -32,11 +32,12 @@ from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian
 from ..weights import find_weights, load_weights, save_weights
 
-# %% ../../nbs/33_v1_model.ipynb #5c7e0478
+# %% ../../nbs/33_v1_model.ipynb #d29e463c
 @dataclass
 class VisionLLMv1Config:
     "One config per part, and what joins them."
 
+    categories: tuple[str, ...] = ()  # class names met in training: what "everything" means, and which words are names
     image_size: int = 128  # side of the square that images are resized to
     class_cost: float = 2.0  # weight of the LLM's class probability in the matching; ours
     lr: float = 1e-3
@@ -71,13 +72,14 @@ def from_plain(kind: type, plain: dict):
     inner = {k: f.default_factory.__self__ for k, f in known.items() if hasattr(f.default_factory, "__self__")}
     return kind(**{k: from_plain(inner[k], v) if k in inner else tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
 
-# %% ../../nbs/33_v1_model.ipynb #75d2dadc
+# %% ../../nbs/33_v1_model.ipynb #2a799fc3
 SIZES = ("tiny", "mini", "paper")
 
 
-def template_vocabulary(texts: Iterable[str] = (), text_size: int = 2000) -> Vocabulary:
-    "A vocabulary of the instruction templates' words and those of `texts`."
-    return Vocabulary.train([*(t for ts in TEMPLATES.values() for t in ts), *texts], text_size)
+def template_vocabulary(texts: Iterable[str] = (), categories: Sequence[str] = (), text_size: int = 2000) -> Vocabulary:
+    "A vocabulary of `texts`, in which the instructions, and a list of all `categories`, take few tokens."
+    prompts = [*template_texts(), class_dictionary(categories, range(len(categories)))]
+    return Vocabulary.train(texts, text_size, prompts=prompts)
 
 # %% ../../nbs/33_v1_model.ipynb #79d726dd
 @dataclass
@@ -90,7 +92,7 @@ class Batch:
 
     def to(self, device): return Batch(self.pixels.to(device), self.prompts, self.samples)
 
-# %% ../../nbs/33_v1_model.ipynb #34721f4a
+# %% ../../nbs/33_v1_model.ipynb #6fcc2691
 class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
@@ -139,11 +141,13 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
         if not of: return {}
         pick = lambda x: x[of]
         some = ImageTokens(pick(tokens.embeddings), pick(tokens.centers), pick(tokens.objectness),
-                           [(pick(o), pick(c)) for o, c in tokens.layers])
-        return tokenizer_loss(some, [self._centers(batch.samples[i]) for i in of], [matches[i] for i in of], self.cfg.tokenizer)
+                           pick(tokens.extents), [tuple(map(pick, layer)) for layer in tokens.layers])
+        return tokenizer_loss(some, [self._boxes(batch.samples[i]) for i in of], [matches[i] for i in of], self.cfg.tokenizer)
 
-    def _centers(self, sample: TaskSample) -> Tensor:
-        return torch.as_tensor(sample.centers, dtype=torch.float32, device=self.device)
+    def _boxes(self, sample: TaskSample) -> Tensor:
+        "True boxes (n, 4), cxcywh in [0, 1]."
+        boxes = to_unit(torch.as_tensor(sample.boxes_xyxy_px, dtype=torch.float32), sample.size)
+        return box_xyxy_to_cxcywh(boxes).to(self.device)
 
     @torch.no_grad()
     def match(self, batch: Batch, tokens: ImageTokens, context: Context) -> list[tuple[Tensor, Tensor]]:
@@ -155,7 +159,7 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
                 matches.append((torch.zeros(0, dtype=torch.long),) * 2)
                 continue
             index = torch.tensor(s.instruction.class_indices)[torch.as_tensor(s.labels)] + self.vocabulary.class_ids.start
-            cost = match_cost(tokens.objectness[i], tokens.centers[i], self._centers(s), self.cfg.tokenizer)
+            cost = match_cost(tokens.objectness[i], tokens.centers[i], self._boxes(s)[:, :2], self.cfg.tokenizer)
             matches.append(hungarian(cost - self.cfg.class_cost * said[i][:, index]))
         return matches
 
@@ -179,7 +183,7 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
         images = list(image) if many else [image]
         asked = list(instruction) if isinstance(instruction, (list, tuple)) else [instruction] * len(images)
         if len(asked) != len(images): raise ValueError(f"{len(images)} images but {len(asked)} instructions; give one each, or one for all")
-        asked = [parse_instruction(a) if isinstance(a, str) else a for a in asked]
+        asked = [parse_instruction(a, self.cfg.categories) if isinstance(a, str) else a for a in asked]
         replies = self.respond([load_image(i) for i in images], asked, threshold)
         return replies if many else replies[0]
 
@@ -281,7 +285,7 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
         try: reply = self(image, instruction, threshold)
         finally:
             for hook in hooks: hook.remove()
-        asked = parse_instruction(instruction) if isinstance(instruction, str) else instruction
+        asked = parse_instruction(instruction, self.cfg.categories) if isinstance(instruction, str) else instruction
         return _stages(self, load_image(image), asked, seen, reply)
 
     # ---- weights
@@ -330,7 +334,7 @@ class VisionLLMv1(LightningModule, PyTorchModelHubMixin):
         rest = [p for p in self.parameters() if id(p) not in known]
         groups = [{"params": [p for p in ps if p.requires_grad], "lr": lr}
                   for ps, lr in zip((rest, language), self.peak_rates())]
-        return torch.optim.AdamW(groups, weight_decay=self.cfg.weight_decay)
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
 
     def collate(self, samples: list[TaskSample]) -> Batch:
         "Task samples to a batch."
