@@ -3,6 +3,11 @@
 Generated from nbs/16_plot.ipynb by make export: do not edit, edit the notebook.
 """
 
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
 from visionllm_edu.plot import (
     MAP_BOXES, MAP_NAMES, MAP_SIZE, as_image, draw_boxes, draw_detections, draw_masks,
     example_scene, map_figure, model_map, plot_losses, plot_mask, running_mean, save_model_map,
@@ -15,13 +20,6 @@ def test_tint_mixes_with_white():
     assert tint("#0072b2", 1) == "#0072b2"
     assert tint("#0072b2", 0) == "#ffffff"
     assert tint("#000000", 0.5) == "#808080"
-
-
-# nbs/16_plot.ipynb, cell 285a51ef
-import numpy as np
-import pytest
-import torch
-from PIL import Image
 
 
 # nbs/16_plot.ipynb, cell 19da3064
@@ -136,13 +134,14 @@ def test_texts_of_the_map_fit_their_boxes():
         assert (end <= high[home] + 2).all(), f"{text.get_text()!r} leaves its box"
 
 
-# nbs/16_plot.ipynb, cell 81def058
+# nbs/16_plot.ipynb, cell ee12eefd
 def test_the_map_highlights_and_refuses():
     plain, lit = model_map(), model_map("vision/backbone")
     assert plain.data != lit.data
     assert lit.data == model_map("vision/backbone.py").data              # same call, same bytes
     assert len(lit.data) < 45_000
     assert "Highlighted: vision/backbone.py" in lit.alt
+    assert model_map("bench").data != model_map("evaluate").data         # one box, two names in it
     with pytest.raises(ValueError, match="no file 'vision/yolo'; it has v1/model, language"):
         model_map("vision/yolo")
 

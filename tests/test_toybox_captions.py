@@ -4,8 +4,11 @@ Generated from nbs/01b_toybox_captions.ipynb by make export: do not edit, edit t
 """
 
 import random
+from dataclasses import replace
 
-from visionllm_edu.toybox.captions import Chunk, captions, groups, region_description, weave
+from visionllm_edu.toybox.captions import (
+    Chunk, captions, groups, long_caption, region_description, weave,
+)
 from visionllm_edu.toybox.language import Thing
 
 
@@ -46,7 +49,7 @@ def test_five_different_captions():
         assert found == captions(v, random.Random(seed))          # the same seed, the same words
 
 
-# nbs/01b_toybox_captions.ipynb, cell f6a03c1d
+# nbs/01b_toybox_captions.ipynb, cell a6ca2f61
 def test_descriptions_say_everything():
     from visionllm_edu.toybox.language import View, looks_of
     from visionllm_edu.toybox.scene import Object, Scene
@@ -55,3 +58,6 @@ def test_descriptions_say_everything():
     english, chinese = region_description(View(Scene(0, (o,)), [t]), t)
     assert english == "a brown dog with a raised paw facing left, on the left"
     assert chinese == "一只抬着爪子的朝左的棕色的狗，在左边"
+    tiny = View(Scene(0, (o,)), [replace(t, clear=False)])
+    assert not tiny.clear and len(captions(tiny, random.Random(0))) == 5
+    assert "dog" in long_caption(tiny, random.Random(0)).text

@@ -83,19 +83,19 @@ def test_a_full_disk_is_named():
         with _whole_or_nothing(Path(folder, "data"), 1): raise OSError(errno.ENOSPC, "No space left on device")
 
 
-# nbs/07_toybox_dataset.ipynb, cell 6d7ff5da
+# nbs/07_toybox_dataset.ipynb, cell a1c98809
 def test_the_data_set_reads_like_any_other():
     import os, pickle, tempfile
     import pytest
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISIONLLM_CACHE", folder)
-        data = load_toybox("novel:8", size=64, progress=False)
-        assert len(data) == 8 and data[0].image.size == (64, 64) and "giraffe" in data.categories
-        assert len(data.subset(3)) == 3 and data.subset([5]).sample(0).image_id == 6
-        assert data.scene(2) == split_scene("novel", 2)
-        again = pickle.loads(pickle.dumps(data))                # as data loaders with workers do
-        assert again[1].captions == data[1].captions
-        assert data.coco.getAnnIds() and load_toybox("novel:8", size=64, progress=False).folder == data.folder
+        toys = load_toybox("novel:8", size=64, progress=False)
+        assert len(toys) == 8 and toys[0].image.size == (64, 64) and "giraffe" in toys.categories
+        assert len(toys.subset(3)) == 3 and toys.subset([5]).sample(0).image_id == 6
+        assert toys.scene(2) == split_scene("novel", 2)
+        again = pickle.loads(pickle.dumps(toys))                # as data loaders with workers do
+        assert again[1].captions == toys[1].captions
+        assert toys.coco.getAnnIds() and load_toybox("novel:8", size=64, progress=False).folder == toys.folder
         with pytest.raises(ValueError, match="'0' scenes; split val has 1 to 1,000"): load_toybox("val:0")
         with pytest.raises(ValueError, match="unknown split"): load_toybox("vall")
 
@@ -118,15 +118,15 @@ def test_export_and_cache_agree():
                 assert getattr(x, name) == getattr(y, name), name
 
 
-# nbs/07_toybox_dataset.ipynb, cell ca49d7de
+# nbs/07_toybox_dataset.ipynb, cell ba0d7379
 def test_ground_truth_scores_one():
     import tempfile
     import pytest
     from visionllm_edu.metrics import coco_ap
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISIONLLM_CACHE", folder)
-        data = load_toybox("train:12", progress=False)
-        for coco, kinds in ((data.coco, ("bbox", "segm")), (data.coco_keypoints, ("keypoints",))):
+        toys = load_toybox("train:12", progress=False)
+        for coco, kinds in ((toys.coco, ("bbox", "segm")), (toys.coco_keypoints, ("keypoints",))):
             perfect = [a | {"score": 1.} for a in coco.dataset["annotations"]]
             for kind in kinds: assert coco_ap(coco, perfect, kind)["AP"] == 1., kind
 

@@ -3,6 +3,7 @@
 Generated from nbs/32_open_ended_decoder.ipynb by make export: do not edit, edit the notebook.
 """
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from visionllm_edu.language.language_model import LanguageModel, LanguageModelConfig
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.open_ended_decoder import (
-    Blocks, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss, expected_distance,
-    soft_cross_entropy, splice,
+    Blocks, OpenEndedDecoder, OpenEndedDecoderConfig, _best, _middle, decoder_loss,
+    expected_distance, soft_cross_entropy, splice,
 )
 
 
@@ -130,6 +131,17 @@ def test_class_logits_are_the_first_slots():
     for i, ids in enumerate(decoder.fill(context, [v.query_row(2)] * 3, [torch.arange(4)] * 3)):
         assert torch.equal(ids[:, 0], classes[i, :, v.class_ids.start : v.class_ids.stop].argmax(-1) + v.class_ids.start)
         assert all(v.kind(int(x)) == "location" for x in ids[:, 1:].flatten())
+
+
+# nbs/32_open_ended_decoder.ipynb, cell bd294df9
+def test_a_place_is_the_middle_of_the_guesses():
+    decoder = small_decoder()
+    v, context = decoder.vocabulary, decoder.read(*request(decoder)).select([0])
+    guesses = torch.zeros(len(v)).index_fill(0, torch.tensor(v.location_id(np.array([4, 14]))), 50.0)   # two places, equally likely
+    guesses[v.class_id(3)] = guesses[v.bos_id] = 60.0                                                 # and louder things
+    decoder.language_model.logits = lambda hidden: guesses.expand(*hidden.shape[:-1], -1)
+    ids = decoder.fill(context, [v.query_row(2)], [torch.arange(4)])[0]
+    assert ids.tolist() == [[v.class_id(3)] + [v.location_id(9)] * 4] * 4
 
 
 # nbs/32_open_ended_decoder.ipynb, cell f5f4f409
@@ -358,7 +370,7 @@ def test_solutions():
     assert (decoder.answer(context, mixed)[:, 5:10] - alone).abs().max() > 0.1
 
 
-# nbs/32_open_ended_decoder.ipynb, cell 8c7cd6e3
+# nbs/32_open_ended_decoder.ipynb, cell cdbd3670
 def fill_in_order(decoder, context, row, tokens):
     "Ids (m, n) of the sets of one sample, a pass for each slot, which hears the answer of the slot before."
     lm, v, many, heard, out = decoder.language_model, decoder.vocabulary, context.select([0] * len(tokens)), 0, []
@@ -367,8 +379,8 @@ def fill_in_order(decoder, context, row, tokens):
     for k, query in enumerate(queries.split(1, 1)):           # (m, 1, d) each
         valid = F.pad(valid, (0, 1), value=True)
         hidden, cache = lm.answer(query + heard, cache, valid[:, None], many.length[:, None] + k)
-        kind = v.location_ids if k else v.class_ids
-        out.append(kind[0] + lm.logits(hidden)[..., kind.start : kind.stop].argmax(-1))
+        logits = lm.logits(hidden)
+        out.append(_middle(logits, v.location_ids) if k else _best(logits, v.class_ids))
         heard = lm.embed(out[-1])
     return torch.cat(out, 1)
 

@@ -609,7 +609,7 @@ def show_trace(
     names = "; ".join(f"{i + 1} {stage[0]}" for i, stage in enumerate(stages))
     return to_picture(figure, f"The way of one request: {names}", colours=192)
 
-# %% ../nbs/16_plot.ipynb #d9703ecd
+# %% ../nbs/16_plot.ipynb #b9ffe644
 @dataclass(frozen=True)
 class MapBox:
     "One box of the map: a part of the papers' figure and the files that hold it."
@@ -620,9 +620,10 @@ class MapBox:
     colour: str
     note: str = ""                   # in small letters under the files
     foot: str = ""                   # in small letters at the bottom
-    columns: int = 1                 # of file names; in 2 columns they stand without their folder
+    columns: int = 1                 # of file names; in several, their folder stands beside the title
+    more: tuple[str, ...] = ()       # files that also live here, and are named only when highlighted
 
-# %% ../nbs/16_plot.ipynb #8cd0f7de
+# %% ../nbs/16_plot.ipynb #94dd6dca
 MAP_SIZE = (1000, 604)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -642,18 +643,20 @@ MAP_BOXES = (
     MapBox("Geometry", ("geometry",), (888, 336, 104, 62), RESULT, "tokens to pixels"),
     MapBox("Reply", ("reply",), (888, 246, 104, 62), RESULT, "text and objects"),
     MapBox("Toybox", tuple(f"toybox/{name}" for name in (
-           "things", "figures", "draw", "scene", "language", "edits", "dataset")),
-           (16, 478, 196, 104), LEARNING, columns=2),
-    MapBox("Data and tasks", ("data/coco", "data/tasks"), (221, 478, 146, 104), LEARNING,
-           foot="COCO folders, mixtures"),
-    MapBox("Matching, losses", ("vision/matching",), (376, 478, 146, 104), LEARNING,
+           "scene", "draw", "figures", "animals", "things", "domains", "world", "language",
+           "captions", "questions", "reader", "edits", "prompts", "dataset")),
+           (16, 478, 276, 104), LEARNING, columns=3),
+    MapBox("Data and tasks", ("data/coco", "data/records", "data/tasks"), (301, 478, 129, 104),
+           LEARNING, foot="folders, mixtures"),
+    MapBox("Matching, losses", ("vision/matching",), (439, 478, 129, 104), LEARNING,
            foot="$L_{tok}$ and $L_{dec}$"),
-    MapBox("Training", ("train",), (531, 478, 146, 104), LEARNING, foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate"), (686, 478, 146, 104), LEARNING,
-           foot="AP, IoU, CIDEr, ..."),
-    MapBox("Workshop", ("plot", "cli", "factory"), (841, 478, 144, 104), LEARNING),
+    MapBox("Training", ("train", "weights"), (577, 478, 129, 104), LEARNING,
+           foot="stages and recipes"),
+    MapBox("Scores", ("metrics", "evaluate"), (715, 478, 129, 104), LEARNING,
+           foot="AP, IoU, CIDEr, ...", more=("bench",)),
+    MapBox("Workshop", ("plot", "cli", "demo", "factory"), (853, 478, 131, 104), LEARNING),
 )
-MAP_NAMES = ("v1/model", *(name for box in MAP_BOXES for name in box.files))
+MAP_NAMES = ("v1/model", *(name for box in MAP_BOXES for name in box.files + box.more))
 
 # %% ../nbs/16_plot.ipynb #d725b85b
 def _arrow(ax, start, end, colour=MUTED, dashed=False) -> None:
@@ -676,19 +679,24 @@ def _picture(ax, image, x, y, width) -> None:
     height = width * image.height / image.width
     ax.imshow(image, extent=(x, x + width, y + height, y), zorder=3, aspect="auto")
 
-# %% ../nbs/16_plot.ipynb #4ff87f1e
+# %% ../nbs/16_plot.ipynb #296d1541
 def _draw_box(ax, box: MapBox, here: str | None) -> None:
     "One box of the map; the one that holds `here` stands out."
-    (x, y, w, h), lit = box.at, here in box.files
+    (x, y, w, h), lit = box.at, here in box.files + box.more
+    names = box.files + ((here,) if here in box.more else ())
+    rows = -(-len(names) // box.columns)
     face, edge, width = (tint(HERE, 0.16), HERE, 2.6) if lit else (PAPER, box.colour, 1.2)
     _rounded(ax, box.at, face, edge, width, z=2)
     _write(ax, x + 10, y + 15, box.title, 12, weight="bold")
-    for i, name in enumerate(box.files):
-        row, column = divmod(i, box.columns)
+    if box.columns > 1:
+        folder = names[0].split("/")[0] + "/"
+        _write(ax, x + w - 10, y + 15, folder, 10.3, MUTED, ha="right", family="monospace")
+    for i, name in enumerate(names):
+        column, row = divmod(i, rows)
         text = f"{name if box.columns == 1 else name.split('/')[-1]}.py"
         look = dict(colour=HERE, weight="bold") if name == here else {}
         _write(ax, x + 10 + 90 * column, y + 33 + 15 * row, text, 10.3, family="monospace", **look)
-    _write(ax, x + 10, y + 36 + 15 * len(box.files), box.note, 10, MUTED)
+    _write(ax, x + 10, y + 36 + 15 * len(names), box.note, 10, MUTED)
     _write(ax, x + w / 2, y + h - 15, box.foot, 10, MUTED, ha="center")
     if lit:
         _rounded(ax, (x + w - 84, y + h - 5, 76, 15), HERE, HERE, 1, 5, z=6)
@@ -737,7 +745,7 @@ def _draw_vision(ax, scene: Image.Image, objects: dict) -> None:
         _chips(ax, 681, 306 + 20 * i, [f"c{i}"], DECODER, 30)
         _chips(ax, 714, 306 + 20 * i, [f"{offset:+d}" for offset in offsets[i]], RESULT, 30)
 
-# %% ../nbs/16_plot.ipynb #97d1b6b1
+# %% ../nbs/16_plot.ipynb #e8004338
 def _draw_ends(ax, scene: Image.Image, objects: dict) -> None:
     "What goes in, on the left, and what comes out, on the right."
     for x, y, name in ((8, 54, "instruction"), (8, 260, "image"), (888, 54, "answer")):
@@ -764,13 +772,13 @@ def _draw_flow(ax) -> None:
         _arrow(ax, start, end)
     _write(ax, 437, 188, "$F_l$  the prompt, encoded", 10, MUTED)
     _write(ax, 308, 316, "$F_v$", 10, MUTED, ha="center")
-    for x, name, up in ((280, "samples", True), (435, "predictions", False),
-                        (590, "gradients", True), (745, "answers", False)):
+    for x, name, up in ((351, "samples", True), (489, "predictions", False),
+                        (627, "gradients", True), (765, "answers", False)):
         ends = ((x, 478), (x, 416)) if up else ((x, 416), (x, 478))
         _arrow(ax, *ends, colour=LEARNING, dashed=True)
         _write(ax, x + 8, 444, name, 10, MUTED)
-    _arrow(ax, (212, 530), (221, 530), colour=LEARNING)
-    _arrow(ax, (522, 530), (531, 530), colour=LEARNING)
+    _arrow(ax, (292, 530), (301, 530), colour=LEARNING)
+    _arrow(ax, (568, 530), (577, 530), colour=LEARNING)
 
 # %% ../nbs/16_plot.ipynb #17d2b52a
 def _draw_grounds(ax, lit: bool) -> None:

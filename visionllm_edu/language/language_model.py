@@ -133,13 +133,13 @@ def _fork(cache: DynamicCache) -> DynamicCache:
     twin.layers = [copy(layer) for layer in cache.layers]
     return twin
 
-# %% ../../nbs/18_language_model.ipynb #b5deee0a
+# %% ../../nbs/18_language_model.ipynb #db196edf
 def _reading_mask(
     valid: Tensor,  # (b, n) bool, False on padding
 ) -> Tensor:
-    "Causal (b, n, n) bool; padding is seen by itself alone, so that no place sees nothing."
-    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
-    return torch.ones_like(itself).tril() & valid[:, None] | itself
+    "Causal (b, n, n) bool: who may see whom while an instruction is read."
+    n = valid.shape[1]
+    return torch.ones(n, n, dtype=torch.bool, device=valid.device).tril() & valid[:, None]
 
 # %% ../../nbs/18_language_model.ipynb #8281fef5
 class LanguageModel(nn.Module):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STYLE_NAMES', 'CAPTIONS', 'Chunk', 'Caption', 'weave', 'one', 'groups', 'listed', 'is_or_are', 'doing', 'a_relation',
            'list_caption', 'there_caption', 'relation_caption', 'action_caption', 'side_caption', 'style_caption',
-           'sum_caption', 'captions', 'long_caption', 'region_name', 'region_description']
+           'sum_caption', 'with_something_clear', 'captions', 'long_caption', 'region_name', 'region_description']
 
-# %% ../../nbs/01b_toybox_captions.ipynb #c492853a
+# %% ../../nbs/01b_toybox_captions.ipynb #f8432922
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .language import (CONTACTS, DOING, NOUNS, SIDES, SIDES_ZH, SPATIAL, Thing,
                                            View, a_or_an, mark_words, noun_phrase, setting,
@@ -170,9 +170,16 @@ def sum_caption(view: View, rng: random.Random) -> Caption | None:
 CAPTIONS = (list_caption, there_caption, relation_caption, action_caption, side_caption,
             sum_caption, style_caption)
 
-# %% ../../nbs/01b_toybox_captions.ipynb #aa845071
+# %% ../../nbs/01b_toybox_captions.ipynb #6b30485f
+def with_something_clear(view: View) -> View:
+    "The view itself, or one that takes its doubtful things for clear where there is nothing else."
+    if view.clear: return view
+    return View(view.scene, [replace(t, clear=True) for t in view.things])
+
+
 def captions(view: View, rng: random.Random, number: int = 5) -> list[Caption]:
     "`number` differently built captions; shorter lists only for a scene in which nothing is clear."
+    view = with_something_clear(view)
     if not view.clear: return []
     makers, found, texts = rng.sample(CAPTIONS, len(CAPTIONS)), [], set()
     for maker in makers * 4:
@@ -181,12 +188,13 @@ def captions(view: View, rng: random.Random, number: int = 5) -> list[Caption]:
         if len(found) == number: break
     return found
 
-# %% ../../nbs/01b_toybox_captions.ipynb #9e048662
+# %% ../../nbs/01b_toybox_captions.ipynb #c818cf2c
 def long_caption(view: View, rng: random.Random,
                  most: int = 4  # things that get a sentence of their own
                 ) -> Caption:
     "A paragraph: the setting, what is there, who does what and where, and how two things lie."
     (where, where_zh), (style, style_zh) = setting(view.scene), STYLE_NAMES[view.scene.style]
+    view = with_something_clear(view)
     chunks = groups(view, rng, 4)
     if not chunks:
         return weave([f"This {style} shows a scene {where}."],

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NOUNS', 'COLOR_ZH', 'NUMBERS', 'NUMBERS_ZH', 'POSES', 'CONTACTS', 'PATCHY', 'SPATIAL', 'PLACES', 'LEAST_PIXELS',
            'KIND_OF', 'KINDS_OF_PHRASES', 'SIDES', 'SIDES_ZH', 'WHERE', 'DOING', 'Thing', 'looks_of', 'left_of',
-           'above', 'next_to', 'View', 'look', 'a_or_an', 'mark_words', 'noun_phrase', 'Phrase', 'own_phrases',
-           'placed_phrases', 'short_name', 'related_phrases', 'phrases', 'side', 'setting']
+           'above', 'next_to', 'View', 'extreme', 'look', 'a_or_an', 'mark_words', 'noun_phrase', 'Phrase',
+           'own_phrases', 'placed_phrases', 'short_name', 'related_phrases', 'phrases', 'side', 'setting']
 
 # %% ../../nbs/01_toybox_language.ipynb #6904243b
 import random
@@ -127,7 +127,7 @@ PLACES = {  # superlative: (value to maximise, lead it needs, Chinese)
     "largest": (lambda t: t.area, 0, "最大"), "smallest": (lambda t: -t.area, 0, "最小"),
 }
 
-# %% ../../nbs/01_toybox_language.ipynb #a8e490a1
+# %% ../../nbs/01_toybox_language.ipynb #2ab7c8c8
 class View:
     "A scene as a viewer has it: its visible things, and tests of what is true of them."
     def __init__(self, scene: Scene, things: list[Thing]):
@@ -165,15 +165,16 @@ class View:
     def is_unique(self, t: Thing, noun: str, marks: tuple = ()) -> bool:
         return self.denoted(noun, marks) == [t]
 
-    def extreme(self, place: str, noun: str, marks: tuple = ()) -> Thing | None:
-        "The leftmost, largest, ... of at least two; None where there is no clear winner."
-        value, lead, _ = PLACES[place]
-        group = sorted(self.denoted(noun, marks) or (), key=value, reverse=True)
-        if len(group) < 2: return None
-        first, second = value(group[0]), value(group[1])
-        gap = first - second
-        far = gap >= lead if lead else gap >= .3 * min(abs(first), abs(second))
-        return group[0] if far else None
+# %% ../../nbs/01_toybox_language.ipynb #1175b4f3
+def extreme(view: View, place: str, noun: str, marks: tuple = ()) -> Thing | None:
+    "The leftmost, largest, ... of at least two; None where there is no clear winner."
+    value, lead, _ = PLACES[place]
+    group = sorted(view.denoted(noun, marks) or (), key=value, reverse=True)
+    if len(group) < 2: return None
+    first, second = value(group[0]), value(group[1])
+    gap = first - second
+    far = gap >= lead if lead else gap >= .3 * min(abs(first), abs(second))
+    return group[0] if far else None
 
 # %% ../../nbs/01_toybox_language.ipynb #673d6ebe
 def look(scene: Scene,
@@ -279,7 +280,7 @@ def own_phrases(view: View, t: Thing) -> list[Phrase]:
 
 KINDS_OF_PHRASES = ("category", "attribute", "action", "place", "relation")
 
-# %% ../../nbs/01_toybox_language.ipynb #4f9c2001
+# %% ../../nbs/01_toybox_language.ipynb #574058a0
 def placed_phrases(view: View) -> list[Phrase]:
     "\"the leftmost dog\", \"the largest red ball\": superlatives over every group of two or more."
     found = []
@@ -287,7 +288,7 @@ def placed_phrases(view: View) -> list[Phrase]:
         shared = Counter(m for t in group for m in t.looks.items())
         for marks in [()] + [(m,) for m, n in shared.items() if 1 < n < len(group)]:
             for place in PLACES if len(group) > 1 else ():
-                t = view.extreme(place, noun, marks)
+                t = extreme(view, place, noun, marks)
                 if t is None: continue
                 words = noun_phrase(noun, marks, definite=True, category=t.category, place=place)
                 found.append(Phrase(*words, (t.id,), "place"))

@@ -1,0 +1,313 @@
+"""Tests of visionllm_edu/v1/model.py.
+
+Generated from nbs/33_v1_model.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import json
+import logging
+import numpy as np
+import pytest
+import torch
+import warnings
+from dataclasses import asdict, replace
+from lightning.pytorch import Trainer
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from torch import nn
+
+from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.data.tasks import TaskMixture, make_task
+from visionllm_edu.language.instructions import Instruction, sets_to_text
+from visionllm_edu.v1.answering import outputs_of
+from visionllm_edu.v1.model import (
+    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, from_plain, lesson_of,
+    pairing_cost, template_vocabulary, true_boxes, without_downloads,
+)
+from visionllm_edu.vision.deformable import DeformableConfig
+from visionllm_edu.vision.matching import hungarian
+
+
+# nbs/33_v1_model.ipynb, cell 42cdb5ce
+from math import exp, log
+
+def cost_loop(objectness, centers, belief, boxes, classes, weights=(2.0, 5.0, 2.0)):
+    "The cost C (m, n), one number at a time; weights of objectness, distance and class."
+    table = []
+    for o, l, p in zip(objectness.tolist(), centers.tolist(), belief.tolist()):
+        s = 1 / (1 + exp(-o))
+        f = 0.25 * (1 - s) ** 2 * -log(s) - 0.75 * s**2 * -log(1 - s)
+        far = [abs(l[0] - x) + abs(l[1] - y) for x, y, *_ in boxes.tolist()]
+        table.append([weights[0] * f + weights[1] * d - weights[2] * p[k] for d, k in zip(far, classes.tolist())])
+    return torch.tensor(table)
+
+
+# nbs/33_v1_model.ipynb, cell c5e58d9e
+def test_settings_travel_as_json():
+    for size in SIZES:
+        cfg = replace(getattr(VisionLLMv1Config, size)(), categories=("kite", "ball"))
+        assert from_plain(VisionLLMv1Config, json.loads(json.dumps(asdict(cfg)))) == cfg
+    plain = asdict(VisionLLMv1Config.tiny())
+    with pytest.raises(ValueError, match="LanguageModelConfig has no setting 'hiden_size'"):
+        from_plain(VisionLLMv1Config, plain | {"language_model": {"hiden_size": 64}})
+    with pytest.raises(ValueError, match="ImageTokenizerConfig needs the setting 'queries', it is missing"):
+        from_plain(VisionLLMv1Config, plain | {"tokenizer": {k: v for k, v in plain["tokenizer"].items() if k != "queries"}})
+
+
+# nbs/33_v1_model.ipynb, cell eeac0caf
+FOLDER = TemporaryDirectory()
+
+def scenes(n=6):
+    "A few scenes with shapes, as a data set."
+    return load_data(write_shapes(FOLDER.name, n=n))
+
+def six_tasks(data, k=4):
+    "One task sample of each kind about scene k."
+    sample = data[k]
+    ask = [Instruction("detect", ("ball", "block", "kite")), Instruction("segment", ("kite", "block"), (7, 2), num_points=8),
+           Instruction("ground", (sample.phrases[0]["text"],)), Instruction("pose", ("kite",), num_points=4),
+           Instruction("caption"), Instruction("answer", question=sample.questions[0]["question"])]
+    return [make_task(sample, instruction, data.categories) for instruction in ask]
+
+
+# nbs/33_v1_model.ipynb, cell 38dbae59
+def test_cost_equals_the_loops():
+    sample, v = six_tasks(scenes())[1], template_vocabulary()
+    torch.manual_seed(0)
+    objectness, centers, said = torch.randn(10), torch.rand(10, 2), 5 * torch.randn(10, len(v))
+    belief, cfg = said.softmax(-1), VisionLLMv1Config.tiny()
+    cost = pairing_cost(objectness, centers, belief, sample, v, cfg)
+    weights = cfg.tokenizer.objectness_cost, cfg.tokenizer.center_cost, cfg.class_cost
+    slow = cost_loop(objectness, centers, belief, true_boxes(sample), class_targets(sample, v), weights)
+    assert cost.shape == (10, 4)
+    torch.testing.assert_close(cost, slow, atol=1e-5, rtol=1e-5)
+    q, n = hungarian(cost)
+    assert sorted(n.tolist()) == [0, 1, 2, 3] and len(set(q.tolist())) == 4       # each object one token of its own
+
+
+# nbs/33_v1_model.ipynb, cell a7c67e2d
+def test_lessons_in_words_and_with_little_room():
+    data, v = scenes(), template_vocabulary()
+    *_, caption, _ = six_tasks(data)
+    asked, targets, shares = lesson_of(caption, (torch.zeros(0), torch.zeros(0)), torch.zeros(10, 2), v, 400)
+    assert v.decode(targets[:-1]) == caption.answer and targets[-1] == v.eos_id
+    assert torch.equal(asked.ids[0, 1:], targets[:-1]) and asked.ids[0, 0] == v.bos_id       # each place says the next word
+    outlines = six_tasks(data)[1]
+    asked, targets, _ = lesson_of(outlines, (torch.arange(4), torch.arange(4)), torch.rand(10, 2), v, places=40)
+    assert len(targets) == 2 * 17 and len(set(asked.tie[0].tolist())) == 2                     # room for two sets of 17
+
+
+# nbs/33_v1_model.ipynb, cell aea7b944
+def tiny_model(data, seed=0, **changes):
+    "A tiny model of random weights for a data set."
+    torch.manual_seed(seed)
+    cfg = replace(VisionLLMv1Config.tiny(), categories=tuple(data.categories), **changes)
+    return build(cfg, template_vocabulary([data[k].captions[0] for k in range(len(data))], data.categories))
+
+def shaken(model, seed=1):
+    "The model with noise on all its weights, so that every connection matters."
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters(): p.add_(0.05 * torch.randn_like(p))
+    return model
+
+
+# nbs/33_v1_model.ipynb, cell 58d9c8b3
+def test_mixed_batch_is_the_weighted_mean_of_its_samples():
+    data = scenes()
+    model, samples = shaken(tiny_model(data)), six_tasks(data)
+    empty = make_task(data[0], Instruction("detect", ("kite",)), data.categories)        # there is none in scene 0
+    samples.append(empty)
+    together = model.losses(model.collate(samples))
+    alone = [model.losses(model.collate([s])) for s in samples]
+    sets = [len(s.labels) for s in samples]
+    words = [len(model.vocabulary.encode(s.answer)) + 1 if s.answer else 0 for s in samples]
+    counts = dict.fromkeys(("class", "coordinate"), (sets, sum(sets))) | {"word": (words, sum(words))}
+    counts |= dict.fromkeys(("objectness", "center", "extent"), ([max(1, n) for n in sets], sum(sets)))
+    assert set(together) == set(counts) and len(empty.labels) == 0
+    for name, (n, total) in counts.items():
+        mean = sum(k * losses[name] for k, losses in zip(n, alone) if name in losses) / total
+        torch.testing.assert_close(together[name], mean, atol=1e-4, rtol=1e-4)
+
+
+# nbs/33_v1_model.ipynb, cell 40312ace
+def test_nothing_to_find_and_nothing_but_words():
+    data = scenes()
+    model = tiny_model(data)
+    *_, caption, question = six_tasks(data)
+    empty = make_task(data[0], Instruction("segment", ("kite",)), data.categories)
+    losses = model.losses(model.collate([empty]))
+    assert losses.keys() == {"objectness", "center", "extent"} and losses["objectness"] > 0 == losses["center"]
+    losses = model.losses(model.collate([caption, question]))
+    assert losses.keys() == {"word"}
+    losses["word"].backward()                                      # words alone teach the backbone, too
+    assert model.backbone.projections[0][0].weight.grad.abs().max() > 0
+
+
+# nbs/33_v1_model.ipynb, cell 294dd991
+def test_more_objects_than_tokens():
+    data = scenes()
+    model = tiny_model(data, tokenizer=replace(VisionLLMv1Config.tiny().tokenizer, queries=2))
+    sample = six_tasks(data)[0]
+    assert len(sample.labels) == 4
+    losses = model.losses(model.collate([sample]))                 # two objects find a token, two are left out
+    assert all(x.isfinite() and x > 0 for x in losses.values())
+
+
+# nbs/33_v1_model.ipynb, cell f6e0aa43
+def test_second_forward_equals_the_first():
+    data = scenes()
+    model, samples = shaken(tiny_model(data)), six_tasks(data)
+    batch = model.collate(samples)
+    pixels, prompts = batch.pixels.clone(), [list(p) for p in batch.prompts]
+    first, second = (model.losses(batch) for _ in range(2))
+    for name in first: torch.testing.assert_close(first[name], second[name], atol=1e-5, rtol=1e-5)
+    assert torch.equal(batch.pixels, pixels) and batch.prompts == prompts
+
+
+# nbs/33_v1_model.ipynb, cell ac0a0851
+def test_order_of_objects_does_not_matter():
+    data = scenes()
+    model, samples = shaken(tiny_model(data, class_cost=1000.0)), six_tasks(data, k=1)[:4]
+    turn = lambda s: replace(s, labels=s.labels[::-1].copy(), points_px=s.points_px[::-1].copy(), centers=s.centers[::-1].copy(), boxes_xyxy_px=s.boxes_xyxy_px[::-1].copy())
+    plain = model.losses(model.collate(samples))
+    turned = model.losses(model.collate([turn(s) for s in samples]))
+    for name in plain: torch.testing.assert_close(plain[name], turned[name], atol=1e-4, rtol=1e-4)
+
+
+# nbs/33_v1_model.ipynb, cell 3e9f7c14
+def test_class_tokens_have_no_meaning_of_their_own():
+    data = scenes()
+    model = shaken(tiny_model(data))
+    ask = lambda *indices: make_task(data[4], Instruction("detect", ("ball", "block", "kite"), indices), data.categories)
+    plain = model.losses(model.collate([ask(0, 1, 2)]))
+    renamed = model.losses(model.collate([ask(2, 1, 0)]))
+    assert renamed.keys() == plain.keys() and (renamed["class"] - plain["class"]).abs() > 1e-3    # another token is asked for
+    a, b = model.vocabulary.class_id(0), model.vocabulary.class_id(2)
+    tables = model.decoder.language_model.lm.get_input_embeddings(), model.guidance.encoder.bert.get_input_embeddings()
+    with torch.no_grad():
+        for table in tables: table.weight[[a, b]] = table.weight[[b, a]]
+    renamed = model.losses(model.collate([ask(2, 1, 0)]))
+    for name in plain: torch.testing.assert_close(renamed[name], plain[name], atol=1e-5, rtol=1e-5)
+
+
+# nbs/33_v1_model.ipynb, cell 4fa90421
+def test_box_alone_reaches_llm_and_backbone():
+    data = scenes()
+    model, samples = shaken(tiny_model(data)), six_tasks(data)
+    losses = model.losses(model.collate(samples[:1]))
+    (losses["class"] + losses["coordinate"]).backward()
+    moved = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    untouched = {n for n, _ in model.named_parameters()} - moved
+    assert all(n.startswith(("tokenizer.objectness", "tokenizer.extent", "tokenizer.center")) for n in untouched)
+    assert any("q_proj" in n for n in moved) and "backbone.resnet.embedder.embedder.convolution.weight" in moved
+    assert not any(n.startswith("tokenizer.center.1.4") for n in untouched)           # l_i is learned from offsets as well
+
+
+# nbs/33_v1_model.ipynb, cell 50ff55ff
+def test_every_parameter_learns():
+    data = scenes()
+    model = shaken(tiny_model(data))
+    sum(model.losses(model.collate(six_tasks(data))).values()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
+
+
+# nbs/33_v1_model.ipynb, cell 9c6c9659
+def test_round_trip_gives_identical_replies():
+    data = scenes()
+    model, ask = shaken(tiny_model(data)), [s.instruction for s in six_tasks(data)]
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        twin = VisionLLMv1.from_pretrained(folder)
+        twin.save_pretrained(Path(folder, "again"))
+        for name in ("config.json", "model.safetensors"): assert Path(folder, name).read_bytes() == Path(folder, "again", name).read_bytes()
+    assert twin.cfg == model.cfg and not twin.training
+    images = [data[4].image] * len(ask)
+    texts = [[r.text for r in m.respond(images, ask, threshold=0.0)] for m in (model, twin)]
+    assert texts[0] == texts[1] and sum(map(bool, texts[0])) >= 4
+
+
+# nbs/33_v1_model.ipynb, cell 4a85240d
+def test_wrong_checkpoints_are_refused_by_name():
+    data = scenes()
+    with TemporaryDirectory() as folder:
+        tiny_model(data).save_pretrained(folder)
+        file = Path(folder, "config.json")
+        plain = json.loads(file.read_text())
+        def refused(match, **changes):
+            file.write_text(json.dumps(plain | changes))
+            with pytest.raises(ValueError, match=match) as error: VisionLLMv1.from_pretrained(folder)
+            assert "\n" not in str(error.value)
+        refused(r"'tokenizer.(query|position).weight' has the size \(10, 32\), this model has \(12, 32\)", tokenizer=plain["tokenizer"] | {"queries": 12})
+        refused("'decoder.language_model.lm.model.layers.2.* which this model needs", language_model=plain["language_model"] | {"layers": 3})
+        refused("VisionLLMv1Config has no setting 'pixels'", pixels=3)
+        file.unlink()
+        with pytest.raises(ValueError, match="no config.json"): VisionLLMv1.from_pretrained(folder)
+    with pytest.raises(ValueError, match="nowhere-at-all: no such folder"): VisionLLMv1.from_pretrained("nowhere-at-all")
+
+
+# nbs/33_v1_model.ipynb, cell 849b622c
+def test_parts_that_do_not_fit_are_refused():
+    tiny, v = VisionLLMv1Config.tiny(), template_vocabulary()
+    with pytest.raises(ValueError, match="unknown size 'huge'; accepted are tiny, mini, paper"): VisionLLMv1.build("huge")
+    with pytest.raises(ValueError, match="backbone.d_model is 32, tokenizer.deformable.d_model is 64"):
+        build(replace(tiny, tokenizer=replace(tiny.tokenizer, deformable=replace(tiny.tokenizer.deformable, d_model=64))), v)
+
+
+# nbs/33_v1_model.ipynb, cell 6d91eb17
+def test_paper_size_on_the_meta_device():
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = build(without_downloads(VisionLLMv1Config.paper()), template_vocabulary())
+    n = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    resnet = sum(p.numel() for p in model.backbone.resnet.parameters())
+    assert all(p.is_meta for p in model.parameters()) and model.tokenizer.cfg.queries == 100
+    assert abs(resnet / 23.5e6 - 1) < 0.01 and abs(n["decoder"] / 6.6e9 - 1) < 0.05        # ResNet-50, and a Llama of 7B
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) < 0.05 * sum(n.values())
+    assert not any(p.requires_grad for name, p in model.named_parameters() if "q_proj.base_layer" in name)
+
+
+# nbs/33_v1_model.ipynb, cell 5e35f736
+def test_lightning_trains_it():
+    data = scenes()
+    model = tiny_model(data, lr=1e-3, lr_language_model=2e-4)
+    optimizer = model.configure_optimizers()
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(set(held)) and set(held) == {id(p) for p in model.parameters()}
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 2e-4] == model.peak_rates()
+    for part in ("", ".pytorch", ".fabric"): logging.getLogger(f"lightning{part}").setLevel(logging.ERROR)
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer, before = Trainer(max_steps=2, accelerator="cpu", **off), model.tokenizer.query.weight.clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, [model.collate(six_tasks(data))])
+    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
+    assert logged.keys() == {f"train/{k}" for k in ("class", "coordinate", "word", "objectness", "center", "extent", "loss")}
+    assert logged["train/loss"] == pytest.approx(sum(v for k, v in logged.items() if k != "train/loss"), rel=1e-4)
+    assert not torch.equal(before, model.tokenizer.query.weight)
+
+
+# nbs/33_v1_model.ipynb, cell 09cdca8b
+def margins(cost):
+    "How much dearer the matching becomes if the pair of each object is forbidden, (n,)."
+    q, n = hungarian(cost)
+    total, grown = cost[q, n].sum(), torch.zeros(cost.shape[1])
+    for i, j in zip(q, n):
+        other = cost.clone()
+        other[i, j] = torch.inf
+        grown[j] = cost[hungarian(other)].sum() - total
+    return grown
+
+
+# nbs/33_v1_model.ipynb, cell df82d691
+def test_solutions():
+    data = scenes()
+    model = tiny_model(data)
+    full, none = six_tasks(data)[0], make_task(data[0], Instruction("detect", ("kite",)), data.categories)
+    one, two = (model.losses(model.collate(s)) for s in ([full], [full, none]))
+    assert two["objectness"] > one["objectness"]
+    for name in ("class", "center", "extent"): torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)
+    model.backbone.requires_grad_(False)
+    held = {id(p) for group in model.configure_optimizers().param_groups for p in group["params"]}
+    assert not held & {id(p) for p in model.backbone.parameters()} and held
+    torch.testing.assert_close(margins(torch.tensor([[1.0, 5.0], [2.0, 1.0], [4.0, 1.5]])), torch.tensor([1.5, 0.5]))
