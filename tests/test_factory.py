@@ -163,7 +163,7 @@ def test_test_file_follows_its_notebook():
     assert remove_stale(project) == [file] and not file.exists()
 
 
-# nbs/90_factory.ipynb, cell 17909655
+# nbs/90_factory.ipynb, cell 53d84955
 def test_stamp_is_idempotent_and_complete():
     project = toy_project()
     path = project.relative(project.notebooks[0])
@@ -174,7 +174,7 @@ def test_stamp_is_idempotent_and_complete():
     assert stamp(copy.deepcopy(once), path, project) == once
     write_text(project.nbs / "costs.json", '{"00_boxes": 3}')
     assert "about 3 s on one CPU core; no GPU" in stamp(once, path, project).cells[3].source
-    assert "[boxes](00_boxes.ipynb \"Areas of boxes.\") 3 s" in lesson_table(project)
+    assert "[Boxes](00_boxes.ipynb \"Areas of boxes.\") 3 s" in lesson_table(project)
 
 
 # nbs/90_factory.ipynb, cell c70f3f6c

@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from torch import nn
+from torch.utils.data import DataLoader
 
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.data.tasks import TaskMixture, make_task
@@ -112,10 +113,17 @@ def shaken(model, seed=1):
     return model
 
 
-# nbs/33_v1_model.ipynb, cell 58d9c8b3
+# nbs/33_v1_model.ipynb, cell fe3f3a00
+def untied_model(data):
+    "A shaken tiny model whose matchings are clear, so that a rounding error can't turn them."
+    one_layer = replace(VisionLLMv1Config.tiny().tokenizer, deformable=DeformableConfig.tiny(decoder_layers=1))
+    return shaken(tiny_model(data, class_cost=1000.0, tokenizer=one_layer))
+
+
+# nbs/33_v1_model.ipynb, cell 8becf088
 def test_mixed_batch_is_the_weighted_mean_of_its_samples():
     data = scenes()
-    model, samples = shaken(tiny_model(data)), six_tasks(data)
+    model, samples = untied_model(data), six_tasks(data, k=1)
     empty = make_task(data[0], Instruction("detect", ("kite",)), data.categories)        # there is none in scene 0
     samples.append(empty)
     together = model.losses(model.collate(samples))
@@ -165,21 +173,21 @@ def test_second_forward_equals_the_first():
     assert torch.equal(batch.pixels, pixels) and batch.prompts == prompts
 
 
-# nbs/33_v1_model.ipynb, cell ac0a0851
+# nbs/33_v1_model.ipynb, cell 6b4d835e
 def test_order_of_objects_does_not_matter():
     data = scenes()
-    model, samples = shaken(tiny_model(data, class_cost=1000.0)), six_tasks(data, k=1)[:4]
+    model, samples = untied_model(data), six_tasks(data, k=1)[:4]
     turn = lambda s: replace(s, labels=s.labels[::-1].copy(), points_px=s.points_px[::-1].copy(), centers=s.centers[::-1].copy(), boxes_xyxy_px=s.boxes_xyxy_px[::-1].copy())
     plain = model.losses(model.collate(samples))
     turned = model.losses(model.collate([turn(s) for s in samples]))
     for name in plain: torch.testing.assert_close(plain[name], turned[name], atol=1e-4, rtol=1e-4)
 
 
-# nbs/33_v1_model.ipynb, cell 3e9f7c14
+# nbs/33_v1_model.ipynb, cell aea73f75
 def test_class_tokens_have_no_meaning_of_their_own():
     data = scenes()
-    model = shaken(tiny_model(data))
-    ask = lambda *indices: make_task(data[4], Instruction("detect", ("ball", "block", "kite"), indices), data.categories)
+    model = untied_model(data)
+    ask = lambda *indices: make_task(data[1], Instruction("detect", ("ball", "block", "kite"), indices), data.categories)
     plain = model.losses(model.collate([ask(0, 1, 2)]))
     renamed = model.losses(model.collate([ask(2, 1, 0)]))
     assert renamed.keys() == plain.keys() and (renamed["class"] - plain["class"]).abs() > 1e-3    # another token is asked for
@@ -212,7 +220,7 @@ def test_every_parameter_learns():
     assert [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
 
 
-# nbs/33_v1_model.ipynb, cell 9c6c9659
+# nbs/33_v1_model.ipynb, cell 93b098cd
 def test_round_trip_gives_identical_replies():
     data = scenes()
     model, ask = shaken(tiny_model(data)), [s.instruction for s in six_tasks(data)]
@@ -220,8 +228,9 @@ def test_round_trip_gives_identical_replies():
         model.save_pretrained(folder)
         twin = VisionLLMv1.from_pretrained(folder)
         twin.save_pretrained(Path(folder, "again"))
-        for name in ("config.json", "model.safetensors"): assert Path(folder, name).read_bytes() == Path(folder, "again", name).read_bytes()
-    assert twin.cfg == model.cfg and not twin.training
+        for name in ("config.json", "vocabulary.json"): assert Path(folder, name).read_text() == Path(folder, "again", name).read_text()
+    assert twin.cfg == model.cfg and not twin.training and twin.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(x, y) for x, y in zip(twin.state_dict().values(), model.state_dict().values()))
     images = [data[4].image] * len(ask)
     texts = [[r.text for r in m.respond(images, ask, threshold=0.0)] for m in (model, twin)]
     assert texts[0] == texts[1] and sum(map(bool, texts[0])) >= 4
@@ -267,7 +276,7 @@ def test_paper_size_on_the_meta_device():
     assert not any(p.requires_grad for name, p in model.named_parameters() if "q_proj.base_layer" in name)
 
 
-# nbs/33_v1_model.ipynb, cell 5e35f736
+# nbs/33_v1_model.ipynb, cell f31e81dd
 def test_lightning_trains_it():
     data = scenes()
     model = tiny_model(data, lr=1e-3, lr_language_model=2e-4)
@@ -280,7 +289,7 @@ def test_lightning_trains_it():
     trainer, before = Trainer(max_steps=2, accelerator="cpu", **off), model.tokenizer.query.weight.clone()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.fit(model, [model.collate(six_tasks(data))])
+        trainer.fit(model, DataLoader(six_tasks(data), batch_size=6, collate_fn=model.collate))
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
     assert logged.keys() == {f"train/{k}" for k in ("class", "coordinate", "word", "objectness", "center", "extent", "loss")}
     assert logged["train/loss"] == pytest.approx(sum(v for k, v in logged.items() if k != "train/loss"), rel=1e-4)
@@ -299,11 +308,11 @@ def margins(cost):
     return grown
 
 
-# nbs/33_v1_model.ipynb, cell df82d691
+# nbs/33_v1_model.ipynb, cell 7309c8c3
 def test_solutions():
     data = scenes()
-    model = tiny_model(data)
-    full, none = six_tasks(data)[0], make_task(data[0], Instruction("detect", ("kite",)), data.categories)
+    model = untied_model(data)
+    full, none = six_tasks(data, k=1)[0], make_task(data[0], Instruction("detect", ("kite",)), data.categories)
     one, two = (model.losses(model.collate(s)) for s in ([full], [full, none]))
     assert two["objectness"] > one["objectness"]
     for name in ("class", "center", "extent"): torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)

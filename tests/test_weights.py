@@ -69,7 +69,7 @@ def test_round_trip_is_exact():
     assert torch.equal(saved(ids), loaded(ids))
 
 
-# nbs/19_weights.ipynb, cell 8b1ad5f1
+# nbs/19_weights.ipynb, cell 30a7fca4
 def test_unusual_tensors_pass():
     from tempfile import TemporaryDirectory
     class Unusual(nn.Module):
@@ -77,6 +77,9 @@ def test_unusual_tensors_pass():
             super().__init__()
             self.low = nn.Parameter(torch.full((2, 3), value, dtype=torch.bfloat16))
             self.crosswise = nn.Parameter(torch.arange(6.0).view(2, 3).T * value)
+            line = torch.arange(4.0) * value               # two views that begin at one place
+            self.register_buffer("every_second", line[::2])
+            self.register_buffer("first_two", line[:2])
             self.register_buffer("empty", torch.zeros(0, 4))
             self.register_buffer("nothing", torch.zeros(0))
     one, two = Unusual(1.0), Unusual(2.0)

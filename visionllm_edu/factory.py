@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAPERS', 'CHAPTERS', 'Project', 'read_notebook', 'write_text', 'write_notebook', 'clean', 'check_clean', 'directives',
            'body', 'code_cells', 'module_of', 'indent', 'NotebookTest', 'find_tests', 'render_tests', 'write_tests',
-           'remove_stale', 'badge', 'colab_cell', 'badge_line', 'cost_text', 'stamp', 'promise', 'lesson_table',
-           'move_links', 'readme_text', 'make_readme', 'check_links', 'Run', 'run_notebook', 'in_pairs',
+           'remove_stale', 'badge', 'colab_cell', 'cost_text', 'badge_line', 'stamp', 'promise', 'lesson_table',
+           'move_links', 'make_readme', 'readme_text', 'check_links', 'Run', 'run_notebook', 'in_pairs',
            'longest_first', 'keep_costs', 'execute', 'nbdev_export', 'export_all', 'check_sync', 'check', 'run_pytest',
            'run_tests', 'main']
 
@@ -76,7 +76,7 @@ class Project:
         "The public address of a file of this project, `path` counting from the root."
         return f"{self.settings['git_url']}/blob/{self.settings['branch']}/{path}"
 
-# %% ../nbs/90_factory.ipynb #6a8caced
+# %% ../nbs/90_factory.ipynb #d18d0fea
 def read_notebook(
     path: str | Path,  # an .ipynb file
 ):
@@ -84,7 +84,7 @@ def read_notebook(
     from nbformat import v4
     return v4.reads(Path(path).read_text(encoding="utf-8"))
 
-# %% ../nbs/90_factory.ipynb #532a44cb
+
 def write_text(
     path: str | Path,
     text: str,
@@ -107,7 +107,7 @@ def write_notebook(
     from nbformat import v4
     return write_text(path, v4.writes(notebook).rstrip("\n") + "\n")
 
-# %% ../nbs/90_factory.ipynb #a919194f
+# %% ../nbs/90_factory.ipynb #317853f8
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _METADATA = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"},
              "language_info": {"name": "python"}}
@@ -125,7 +125,7 @@ def _clean_outputs(outputs: list) -> list:
         else: kept.append(out)
     return kept
 
-# %% ../nbs/90_factory.ipynb #9e7c689f
+
 def clean(
     notebook,  # an nbformat node, changed in place
 ):
@@ -141,7 +141,7 @@ def clean(
     notebook.metadata, notebook.nbformat_minor = json.loads(json.dumps(_METADATA)), 5
     return notebook
 
-# %% ../nbs/90_factory.ipynb #ace12f66
+# %% ../nbs/90_factory.ipynb #281fbd17
 _FOLDERS = "root|tmp|work|home|Users|private|var|opt|content|mnt"
 _MACHINE_PATH = re.compile(rf"(?<![\w./])/(?:{_FOLDERS})/[\w.]|\b[A-Z]:\\\w")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
@@ -158,7 +158,7 @@ _RULES = {  # what is wrong: does this cell have it, in a notebook with these id
 
 def _any(c, has) -> bool: return any(has(output) for output in c.get("outputs", []))
 
-# %% ../nbs/90_factory.ipynb #6139699c
+
 def _said(c) -> str:
     "All text in a cell's outputs; pictures left out, since base64 can spell anything."
     texts = []
@@ -167,7 +167,7 @@ def _said(c) -> str:
         texts += [v for k, v in out.get("data", {}).items() if "svg" in k or not k.startswith("image/")]
     return "\n".join(map(str, texts))
 
-# %% ../nbs/90_factory.ipynb #20da4f8e
+
 def check_clean(
     path: str | Path,         # an .ipynb file
     limit: int = 500_000,     # bytes that a lesson may have
@@ -181,7 +181,7 @@ def check_clean(
     if size > limit: found.append(f"{size // 1000} KB, and a lesson has at most {limit // 1000}")
     return [f"{Path(path).name}, {what}" for what in found]
 
-# %% ../nbs/90_factory.ipynb #dac7d087
+# %% ../nbs/90_factory.ipynb #d4bb6ae5
 _DIRECTIVE = re.compile(r"#\s*\|\s*([\w-]+):?\s*(.*)")
 
 
@@ -196,7 +196,7 @@ def directives(
         if match: found[match[1]] = match[2].strip()
     return found
 
-# %% ../nbs/90_factory.ipynb #efbe8a5d
+
 def body(
     source: str,  # of a code cell
 ) -> str:
@@ -205,7 +205,7 @@ def body(
     while lines and (not lines[0].strip() or _DIRECTIVE.fullmatch(lines[0].strip())): lines.pop(0)
     return "\n".join(lines).rstrip()
 
-# %% ../nbs/90_factory.ipynb #d4dd8e89
+
 def code_cells(
     notebook,  # an nbformat node
 ) -> list:
@@ -235,7 +235,7 @@ def indent(
     lines = enumerate(code.splitlines(), 1)
     return "\n".join(line if stays(number, line) else "    " + line for number, line in lines)
 
-# %% ../nbs/90_factory.ipynb #77875f19
+# %% ../nbs/90_factory.ipynb #8d7d7e33
 def _used(tree: ast.AST) -> set[str]:
     "The names that a piece of code reads."
     return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
@@ -243,7 +243,7 @@ def _used(tree: ast.AST) -> set[str]:
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
-# %% ../nbs/90_factory.ipynb #651a4db1
+
 def _bound(tree: ast.AST) -> set[str]:
     "Every name that a piece of code binds: assigned, defined, imported, caught, an argument."
     names = set()
@@ -255,7 +255,7 @@ def _bound(tree: ast.AST) -> set[str]:
             names.add(node.name)
     return names - {None}
 
-# %% ../nbs/90_factory.ipynb #6d451a61
+
 def _top_level(tree: ast.Module) -> set[str]:
     "The names that a module defines at its top, `if` and `try` included, functions and classes not."
     names, todo = set(), list(tree.body)
@@ -267,7 +267,7 @@ def _top_level(tree: ast.Module) -> set[str]:
             todo += ast.iter_child_nodes(node)
     return names
 
-# %% ../nbs/90_factory.ipynb #37b5e58c
+# %% ../nbs/90_factory.ipynb #e74c4c20
 def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
     "The imports at the top of a piece of code, as {bound name: (module or '', 'a as b')}."
     found = {}
@@ -281,7 +281,7 @@ def _imports(tree: ast.Module) -> dict[str, tuple[str, str]]:
             found[bound] = (module, text)
     return found
 
-# %% ../nbs/90_factory.ipynb #6f45625e
+
 def _import_lines(imports: list[tuple[str, str]], package: str) -> str:
     "Import statements, grouped by module and sorted; those of `package` stand last."
     groups, lines = {}, sorted(f"import {text}" for module, text in imports if not module)
@@ -296,7 +296,7 @@ def _import_lines(imports: list[tuple[str, str]], package: str) -> str:
         (ours if module.split(".")[0] == package else lines).append(line)
     return "\n\n".join(filter(None, ["\n".join(lines), "\n".join(ours)]))
 
-# %% ../nbs/90_factory.ipynb #5eb9b7f8
+# %% ../nbs/90_factory.ipynb #3897bfec
 @dataclass(frozen=True)
 class NotebookTest:
     "One cell of a test file: a test, or (without a name) a helper that tests share."
@@ -313,13 +313,13 @@ class NotebookTest:
         marks = "".join(_MARKS[mark] + "\n" for mark in self.marks)
         return f"# {self.where}\n{marks}def test_{self.name}():\n{indent(self.code)}"
 
-# %% ../nbs/90_factory.ipynb #e2d49289
+
 _MARKS = {
     "gpu": '@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")',
     "slow": '@pytest.mark.skipif("SLOW" not in os.environ, reason="takes minutes: set SLOW=1")',
 }
 
-# %% ../nbs/90_factory.ipynb #63fc1f0b
+
 def find_tests(
     notebook,   # an nbformat node
     path: str,  # of the notebook, from the project's root
@@ -391,7 +391,7 @@ def render_tests(
     imports = _import_lines([at_hand[name] for name in sorted(needed)], package)
     return head + "\n\n\n".join(filter(None, [imports, *(c.text for c in cells)])) + "\n"
 
-# %% ../nbs/90_factory.ipynb #884ec27b
+# %% ../nbs/90_factory.ipynb #871a47eb
 def _tests_name(notebook, stem: str) -> str:
     "The name of a notebook's test file: after its module, or after itself where it exports none."
     name = module_of(notebook) or re.sub(r"^\d+[a-z]?_", "", stem)
@@ -411,7 +411,7 @@ def write_tests(
         return out
     if out.exists() and f"Generated from {path} " in out.read_text(encoding="utf-8"): out.unlink()
 
-# %% ../nbs/90_factory.ipynb #63ebb7d7
+
 def remove_stale(
     project: Project,
 ) -> list[Path]:
@@ -428,7 +428,7 @@ def remove_stale(
     for file in stale: file.unlink(missing_ok=True)
     return stale
 
-# %% ../nbs/90_factory.ipynb #3a3092f0
+# %% ../nbs/90_factory.ipynb #2323ac76
 def badge(
     label: str,                # left part
     text: str,                 # right part
@@ -444,7 +444,7 @@ def badge(
             f'<text x="{left / 2}" {put}>{label}</text>'
             f'<text x="{left + right / 2}" {put}>{text}</text></svg>\n')
 
-# %% ../nbs/90_factory.ipynb #4f1b327f
+
 PAPERS = {"v1": ("VisionLLM", "https://arxiv.org/abs/2305.11175"),
           "v2": ("VisionLLM v2", "https://arxiv.org/abs/2406.08394")}
 
@@ -467,7 +467,16 @@ def colab_cell(
     names = project.settings
     return _COLAB.format(lib=names["lib_name"], url=names["git_url"], branch=names["branch"])
 
-# %% ../nbs/90_factory.ipynb #3f2eba01
+
+def cost_text(
+    seconds: float | None,  # None where it was never measured
+) -> str:
+    "'about 12 s' or 'about 3 min'."
+    if seconds is None: return "not measured yet"
+    if seconds < 90: return f"about {max(1, round(seconds))} s"
+    return f"about {round(seconds / 60)} min"
+
+# %% ../nbs/90_factory.ipynb #da7f6be1
 def badge_line(
     project: Project,
     path: str,            # of the notebook, from the root
@@ -485,16 +494,7 @@ def badge_line(
         parts.append(f"[{name}, section {number}]({url})")
     return " · ".join(parts)
 
-# %% ../nbs/90_factory.ipynb #495303b2
-def cost_text(
-    seconds: float | None,  # None where it was never measured
-) -> str:
-    "'about 12 s' or 'about 3 min'."
-    if seconds is None: return "not measured yet"
-    if seconds < 90: return f"about {max(1, round(seconds))} s"
-    return f"about {round(seconds / 60)} min"
 
-# %% ../nbs/90_factory.ipynb #f7f64ff2
 _BADGE_MARK = re.compile(r"^(<!-- badges:?(.*?)-->)(\n\[!\[.*)?", re.M)
 _COST_LINE = re.compile(r"^- \*\*It costs:\*\*[^;\n]*(;.*)?", re.M)
 _TABLE = re.compile(r"(<!-- lessons -->\n).*?(<!-- /lessons -->)", re.S)
@@ -517,21 +517,29 @@ def stamp(
         c.source = _TABLE.sub(table, _COST_LINE.sub(cost, _BADGE_MARK.sub(line, c.source)))
     return notebook
 
-# %% ../nbs/90_factory.ipynb #42dad71e
+# %% ../nbs/90_factory.ipynb #46742d9f
 CHAPTERS = ("Toybox: a world small enough to understand", "Saying what you see", "Seeing",
             "VisionLLM v1", "VisionLLM v2: the language side", "VisionLLM v2: the decoders",
             "VisionLLM v2 whole", "Experiments", "Beyond", "Workshop")
+
+
+def _opening(notebook) -> str:
+    "The cell that holds the lesson's title, '' where there is none."
+    cells = (c.source for c in notebook.cells if c.cell_type == "markdown")
+    return next((source for source in cells if source.startswith("# ")), "")
+
+
+def _title(notebook) -> str: return _opening(notebook).split("\n")[0].removeprefix("# ")
 
 
 def promise(
     notebook,  # an nbformat node
 ) -> str:
     "The block quote under the title: what the lesson promises."
-    titles = [c.source for c in notebook.cells if c.cell_type == "markdown" and c.source[:2] == "# "]
-    quoted = re.search(r"^> ?(.*)$", "".join(titles[:1]), re.M)
+    quoted = re.search(r"^> ?(.*)$", _opening(notebook), re.M)
     return quoted[1] if quoted else ""
 
-# %% ../nbs/90_factory.ipynb #24398031
+
 def lesson_table(
     project: Project,
 ) -> str:
@@ -539,16 +547,18 @@ def lesson_table(
     rows, costs = {}, project.costs
     for path in project.notebooks:
         if not (number := re.match(r"(\d)\d\w?_(.*)", path.stem)): continue
-        hint = promise(read_notebook(path)).replace('"', "'").replace("`", "").replace("|", "/")
+        lesson = read_notebook(path)
+        name = _title(lesson).split(":")[0] or number[2].replace("_", " ")
+        hint = promise(lesson).replace('"', "'").replace("`", "").replace("|", "/")
         seconds = f" {cost_text(costs[path.stem])[6:]}" if path.stem in costs else ""
-        link = f'[{number[2].replace("_", " ")}]({path.name} "{hint}"){seconds}'
+        link = f'[{name}]({path.name} "{hint}"){seconds}'
         rows.setdefault(int(number[1]), []).append(link)
     table = "| | chapter | lessons, with seconds on one CPU core |\n|---|---|---|\n"
     for tens, links in sorted(rows.items()):
         table += f"| {tens}0 | **{CHAPTERS[tens]}** | {' · '.join(links)} |\n"
     return table
 
-# %% ../nbs/90_factory.ipynb #0014c395
+# %% ../nbs/90_factory.ipynb #0ca519e1
 _LINK = re.compile(r'(\]\(|\bsrc="|\bhref=")([^)\s"]+)')
 
 
@@ -561,6 +571,20 @@ def move_links(
         if re.match(r"[a-z]+:|#", match[2]): return match[0]
         return match[1] + Path(os.path.normpath(f"{folder}/{match[2]}")).as_posix()
     return _LINK.sub(moved, text)
+
+
+def make_readme(
+    project: Project,
+) -> None:
+    "Writes README.md and its pictures from nbs/index.ipynb; does nothing where there is no index."
+    if not (project.nbs / "index.ipynb").exists(): return
+    text, pictures = readme_text(project)
+    write_text(project.root / "README.md", text)
+    for name, data in pictures.items():
+        (project.nbs / name).parent.mkdir(exist_ok=True)
+        (project.nbs / name).write_bytes(data)
+    for file in project.nbs.glob("images/readme_*"):
+        if f"images/{file.name}" not in pictures: file.unlink()
 
 # %% ../nbs/90_factory.ipynb #8528ae47
 def readme_text(
@@ -584,27 +608,13 @@ def readme_text(
     head = "<!-- Generated from nbs/index.ipynb by make export: edit the notebook, not this. -->\n"
     return head + text.strip() + "\n", dict(resources.get("outputs", {}))
 
-# %% ../nbs/90_factory.ipynb #621a2fe5
-def make_readme(
-    project: Project,
-) -> None:
-    "Writes README.md and its pictures from nbs/index.ipynb; does nothing where there is no index."
-    if not (project.nbs / "index.ipynb").exists(): return
-    text, pictures = readme_text(project)
-    write_text(project.root / "README.md", text)
-    for name, data in pictures.items():
-        (project.nbs / name).parent.mkdir(exist_ok=True)
-        (project.nbs / name).write_bytes(data)
-    for file in project.nbs.glob("images/readme_*"):
-        if f"images/{file.name}" not in pictures: file.unlink()
-
-# %% ../nbs/90_factory.ipynb #a2235afd
+# %% ../nbs/90_factory.ipynb #6a2114a9
 def _anchors(text: str) -> set[str]:
     "The anchors that GitHub makes from the headings of a Markdown text."
     titles = re.findall(r"^#+ +(.*?) *$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
-# %% ../nbs/90_factory.ipynb #b93145a6
+
 def _own_path(project: Project, link: str) -> str | None:
     "The path from the root that a link to this project's public home means; None for other links."
     link = link.replace(_COLAB_HOME, "https://github.com")
@@ -616,7 +626,7 @@ def _own_path(project: Project, link: str) -> str | None:
         return f".github/workflows/{match[1]}"
     return "" if re.match(r"(issues|pulls|releases|discussions)\b", rest) else rest
 
-# %% ../nbs/90_factory.ipynb #145cc926
+
 def check_links(
     page: str | Path,          # README.md or a notebook
     project: Project | None = None,
@@ -636,7 +646,7 @@ def check_links(
         if not found: broken.append(f"{project.relative(page)}: {link} leads nowhere")
     return broken
 
-# %% ../nbs/90_factory.ipynb #322578c4
+# %% ../nbs/90_factory.ipynb #3871db78
 @dataclass(frozen=True)
 class Run:
     "What came of running something: how long it took, and what went wrong."
@@ -653,7 +663,7 @@ class Run:
         noise = f"   stderr from {self.noise}" if self.noise else ""
         return f"{self.seconds:6.1f} s{noise}{'   FAILED' if self.error else ''}"
 
-# %% ../nbs/90_factory.ipynb #ae1b0c5f
+
 def _environment(in_test: bool) -> dict[str, str]:
     "The environment of a kernel or a test run: one thread, quiet, offline in tests."
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
@@ -661,7 +671,7 @@ def _environment(in_test: bool) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("IN_TEST", "MPLBACKEND")}
     return kept | quiet | ({"IN_TEST": "1", "HF_HUB_OFFLINE": "1"} if in_test else {})
 
-# %% ../nbs/90_factory.ipynb #24b57ed7
+
 def _skipped(source: str, in_test: bool) -> bool:
     "Whether a cell is left out: `slow` and `gpu` in tests, `gpu` also where there is none."
     marks = {"slow", "gpu"} & set(directives(source))
@@ -691,7 +701,7 @@ def run_notebook(
         write_notebook(stamp(clean(notebook), project.relative(path), project), path)
     return Run(time.perf_counter() - start, noise=", ".join(noisy))
 
-# %% ../nbs/90_factory.ipynb #9e4fe31f
+# %% ../nbs/90_factory.ipynb #32ba73f3
 def in_pairs(
     tasks: dict,    # {name: function without arguments that returns a Run}
     jobs: int = 2,  # how many at a time
@@ -701,11 +711,8 @@ def in_pairs(
         futures = {pool.submit(task): name for name, task in tasks.items()}
         for future in as_completed(futures): yield futures[future], future.result()
 
-# %% ../nbs/90_factory.ipynb #c011f6a6
-def longest_first(
-    project: Project,
-    paths: list[Path],
-) -> list[Path]:
+
+def longest_first(project: Project, paths: list[Path]) -> list[Path]:
     "The notebooks by their measured cost, unknown ones first."
     return sorted(paths, key=lambda path: -project.costs.get(path.stem, 1e9))
 
@@ -723,7 +730,7 @@ def keep_costs(
     write_text(project.nbs / "costs.json", json.dumps(new, indent=1) + "\n")
     return new
 
-# %% ../nbs/90_factory.ipynb #1c703852
+
 def execute(
     project: Project,
     paths: list[Path],      # notebooks
@@ -739,7 +746,7 @@ def execute(
     if not in_test: keep_costs(project, spent)
     return runs
 
-# %% ../nbs/90_factory.ipynb #ac0017c2
+# %% ../nbs/90_factory.ipynb #e66b3a31
 def nbdev_export(
     project: Project,
 ) -> None:
@@ -749,7 +756,7 @@ def nbdev_export(
                           env={k: v for k, v in os.environ.items() if k != "IN_TEST"})  # else: nothing
     if done.returncode: raise RuntimeError(f"nbdev could not export:\n{done.stderr.strip()}")
 
-# %% ../nbs/90_factory.ipynb #5f925034
+
 def _check_owners(project: Project) -> None:
     "Raises ValueError where two notebooks export one module, or would write one test file."
     owners = {}
@@ -759,7 +766,7 @@ def _check_owners(project: Project) -> None:
             raise ValueError(f"{owners[name]} and {path.name} both export what {name} tests: rename one")
         owners[name] = path.name
 
-# %% ../nbs/90_factory.ipynb #16f0a985
+
 _EXPORT = [sys.executable, "-m", "visionllm_edu.factory", "export"]
 
 
@@ -781,7 +788,7 @@ def export_all(
     for path in project.notebooks: write_tests(path, project.tests)
     make_readme(project)
 
-# %% ../nbs/90_factory.ipynb #0d9825ca
+# %% ../nbs/90_factory.ipynb #2a87c521
 def _files(project: Project) -> dict[str, bytes]:
     "The files that an export may write, as {path from the root: content}."
     skip = {"__pycache__", ".ipynb_checkpoints"}
@@ -790,7 +797,7 @@ def _files(project: Project) -> dict[str, bytes]:
     paths = [path for path in paths if path.is_file() and not skip & set(path.parts)]
     return {project.relative(path): path.read_bytes() for path in sorted(paths)}
 
-# %% ../nbs/90_factory.ipynb #0c10bcd6
+
 def check_sync(
     project: Project,
 ) -> list[str]:
@@ -808,7 +815,7 @@ def check_sync(
     changed = [name for name in sorted(files | fresh) if files.get(name) != fresh.get(name)]
     return [f"{name} is not what the notebooks say: run make export" for name in changed]
 
-# %% ../nbs/90_factory.ipynb #72542471
+# %% ../nbs/90_factory.ipynb #c98341f4
 def check(
     project: Project,
 ) -> dict[str, list[str]]:
@@ -821,7 +828,7 @@ def check(
         "links resolve": [line for page in pages for line in check_links(page, project)],
     }
 
-# %% ../nbs/90_factory.ipynb #cd785a82
+
 def run_pytest(
     project: Project,
 ) -> Run:
@@ -835,7 +842,7 @@ def run_pytest(
     said = (done.stdout + done.stderr)[-8000:] if failed else ""
     return Run(time.perf_counter() - start, said, passed=count.get("passed", 0), failed=failed)
 
-# %% ../nbs/90_factory.ipynb #270f341b
+# %% ../nbs/90_factory.ipynb #f222de10
 def run_tests(
     project: Project,
 ) -> int:
@@ -858,7 +865,7 @@ def run_tests(
     print(f"{passed} passed, {failed} failed", flush=True)
     return int(failed > 0)
 
-# %% ../nbs/90_factory.ipynb #3b2b5522
+
 def _notebooks(project: Project, chosen: list[Path]) -> bool:
     "Runs the lessons in full, then exports; whether one failed."
     failed = any(run.error for run in execute(project, chosen).values())

@@ -1,0 +1,159 @@
+"""Tests of visionllm_edu/cli.py.
+
+Generated from nbs/91_cli.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import json
+import pytest
+import subprocess
+import sys
+import time
+import torch
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from safetensors.torch import load_file
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+from visionllm_edu.cli import main
+from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.train import read_losses
+from visionllm_edu.v1.model import VisionLLMv1
+
+
+# nbs/91_cli.ipynb, cell 0274ea40
+def test_front_door_is_light():
+    heavy = "import visionllm_edu.cli, sys; print([m for m in ('torch', 'transformers', 'lightning') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# nbs/91_cli.ipynb, cell b2e991cf
+def run(*line):
+    "What a command returned, and what it said on stdout and stderr."
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = main([str(part) for part in line])
+    return status, out.getvalue(), err.getvalue()
+
+
+# nbs/91_cli.ipynb, cell a53914bb
+def test_bad_input_gets_one_line():
+    with TemporaryDirectory() as folder:
+        spec, out = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "run")
+        Path(folder, "file").write_text("not a folder")
+        train = ["train", "v1", "--size", "tiny", "--data", spec, "--out", out]
+        for word, line in {
+                "COMMAND": ["fly"], "required": [], "v9": ["train", "v9"], "--sterps": ["train", "v1", "--sterps", 5],
+                "steps is 0": [*train, "--steps", 0], "steps is -5": [*train, "--steps", -5], "invalid int": [*train, "--steps", "many"],
+                "minutes is 0.0": [*train, "--minutes", 0], "minutes is -1.0": [*train, "--minutes", -1],
+                "minutes is nan": [*train, "--minutes", "nan"], "not allowed with": [*train, "--steps", 1, "--minutes", 1],
+                "subset of 0": [*train, "--steps", 1, "--overfit", 0], "subset of -2": [*train, "--steps", 1, "--overfit", -2],
+                "batch_size is 0": [*train, "--steps", 1, "--batch-size", 0], "seed is -1": [*train, "--steps", 1, "--seed", -1],
+                "tasks juggle": [*train, "--steps", 1, "--tasks", "juggle"], "huge": ["train", "v1", "--size", "huge"],
+                "checkpoint-minutes": [*train, "--steps", 1, "--checkpoint-minutes", -1],
+                "accelerator 'abacus'": [*train, "--steps", 1, "--accelerator", "abacus"],
+                "nothing to resume": [*train, "--steps", 1, "--resume"],
+                "nowhere": ["train", "v1", "--steps", 1, "--data", f"coco:{folder}/nowhere:train", "--out", out],
+                "shapes": ["train", "v1", "--steps", 1, "--data", "shapes", "--out", out],
+                "file": [*train[:-1], Path(folder, "file"), "--steps", 1],
+                "no such folder": ["evaluate", "v1", "--weights", "none", "--data", spec],
+                "juggle": ["evaluate", "v1", "--weights", "none", "--data", spec, "--tasks", "juggle"],
+                "subset of 0 ": ["evaluate", "v1", "--weights", "none", "--data", spec, "--limit", 0],
+                "is a folder": ["evaluate", "v1", "--weights", "none", "--data", spec, "--json", folder],
+                "--data": ["evaluate", "v1", "--weights", "none"], "nil": ["data", "check", "coco:nil:nil"],
+                "--n 0": ["data", "toybox", "--out", out, "--n", 0]}.items():
+            status, said, error = run(*line)
+            assert (status, said, error.count("\n")) == (2, "", 1), (line, error)
+            assert word.strip() in error and error.startswith("error: "), (word, error)
+            assert not out.exists(), line
+
+
+# nbs/91_cli.ipynb, cell 69fc15ec
+def test_runs_and_sizes_are_protected():
+    with TemporaryDirectory() as folder:
+        spec, weights = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "weights")
+        VisionLLMv1.build("tiny").save_pretrained(weights)
+        config = json.loads((weights / "config.json").read_text())
+        config["tokenizer"]["deformable"]["ffn"] += 8
+        (weights / "config.json").write_text(json.dumps(config))
+        status, _, error = run("evaluate", "v1", "--weights", weights, "--data", spec)
+        assert status == 2 and error.count("\n") == 1 and "has the size" in error and "feed_forward" in error
+        Path(folder, "run").mkdir()
+        Path(folder, "run", "last.ckpt").write_text("days of work")
+        status, _, error = run("train", "v1", "--steps", 1, "--data", spec, "--out", Path(folder, "run"))
+        assert status == 2 and "--resume" in error and Path(folder, "run", "last.ckpt").read_text() == "days of work"
+
+
+# nbs/91_cli.ipynb, cell c7f7945e
+def test_data_are_checked_before_anything_is_written():
+    with TemporaryDirectory() as folder:
+        spec, out = write_shapes(Path(folder, "shapes"), n=3), Path(folder, "run")
+        table = Path(folder, "shapes", "annotations", "instances_train.json")
+        records = json.loads(table.read_text())
+        train = ["train", "v1", "--size", "tiny", "--steps", 1, "--data", spec, "--out", out]
+        assert run("data", "check", spec)[::2] == (0, "")
+        records["annotations"][0]["bbox"][2] += 500                    # hangs out of the picture: is clipped
+        table.write_text(json.dumps(records))
+        status, said, _ = run("data", "check", spec)
+        assert status == 0 and said.startswith("fixed: ")
+        with mock.patch("visionllm_edu.train.train_v1", side_effect=ValueError("the first step")):
+            status, said, error = run(*train)
+        assert said.startswith("note: ") and error == "error: the first step\n"
+        Path(folder, "shapes", "train", "000002.png").write_bytes(b"no picture")
+        status, said, _ = run("data", "check", spec)
+        assert status == 1 and said.startswith("error: ") and "000002.png" in said
+        status, _, error = run(*train)
+        assert status == 2 and "000002.png" in error and error.count("\n") == 1 and not out.exists()
+
+
+# nbs/91_cli.ipynb, cell 5cdfecf6
+def test_shell_sees_status_and_one_line():
+    done = subprocess.run([sys.executable, "-m", "visionllm_edu", "train", "v1", "--steps", "0"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr == "error: steps is 0; accepted are whole numbers from 1\n"
+
+
+# nbs/91_cli.ipynb, cell 57dc2339
+def killed_run(command, out, rows):
+    "Starts a command as a process, and kills it when its log has so many rows. Returns how it ended."
+    process = subprocess.Popen([sys.executable, "-m", "visionllm_edu", *map(str, command), "--out", str(out)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log, give_up = Path(out, "losses.csv"), time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < give_up:
+        if len(read_losses(log).get("step", ())) >= rows: break
+        time.sleep(0.01)
+    process.kill()
+    return process.wait()
+
+def same_weights(a, b):
+    a, b = (load_file(Path(out, "weights", "model.safetensors")) for out in (a, b))
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+# nbs/91_cli.ipynb, cell 2639d083
+def test_sigkill_and_resume_equal_an_unbroken_run():
+    with TemporaryDirectory() as folder:
+        spec, whole, broken = write_shapes(Path(folder, "shapes"), n=4), Path(folder, "whole"), Path(folder, "broken")
+        train = ["train", "v1", "--size", "tiny", "--data", spec, "--steps", 24, "--batch-size", 2, "--checkpoint-minutes", 0]
+        assert run(*train, "--out", whole)[0] == 0
+        assert killed_run(train, broken, rows=3) == -9
+        died_at = len(read_losses(broken / "losses.csv")["step"])
+        assert run(*train[:2], *train[4:], "--out", broken, "--resume")[0] == 0     # the size is known to the run
+        logs = [read_losses(out / "losses.csv") for out in (whole, broken)]
+        assert logs[0]["step"] == logs[1]["step"] == [*range(1, 25)] and 3 <= died_at < 24
+        for term in logs[0]: assert logs[1][term] == pytest.approx(logs[0][term], rel=1e-6, nan_ok=True), term
+        same_weights(whole, broken)
+
+
+# nbs/91_cli.ipynb, cell a930a8bc
+def test_train_evaluate_json():
+    with TemporaryDirectory() as folder:
+        spec, out, file = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "run"), Path(folder, "deep", "scores.json")
+        train = ["train", "v1", "--size", "tiny", "--data", spec, "--overfit", 2, "--steps", 1, "--out", out]
+        status, said, _ = run(*train)
+        assert status == 0 and f"--weights {out / 'weights'}" in said
+        assert run(*train)[0] == 2 and run(*train, "--overwrite")[0] == 0
+        status, said, error = run("evaluate", "v1", "--weights", out / "weights", "--data", spec, "--limit", 1,
+                                  "--tasks", "detect", "caption", "--json", file)
+        scores = json.loads(file.read_text())
+    assert status == 0 and list(scores) == ["detect", "caption"] and "Traceback" not in error
+    assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "n"} <= scores["detect"].keys() and scores["detect"]["n"] == 1
