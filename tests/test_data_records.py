@@ -3,25 +3,22 @@
 Generated from nbs/13b_records.ipynb by make export: do not edit, edit the notebook.
 """
 
+import io
+import json
+import numpy as np
+import pytest
+from PIL import Image
+from contextlib import redirect_stdout
+from pathlib import Path
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from tempfile import TemporaryDirectory
+
+from visionllm_edu.data.coco import check_data, load_data, write_shapes
 from visionllm_edu.data.records import (
     check_images, find_files, read_json, read_tables, repair_annotation, repair_box,
     repair_outline,
 )
-
-
-# nbs/13b_records.ipynb, cell 00cfebbb
-import io
-import json
-from contextlib import redirect_stdout
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import numpy as np
-import pytest
-from PIL import Image
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-from visionllm_edu.data.coco import check_data, load_data, write_shapes
 
 
 # nbs/13b_records.ipynb, cell 84fc9025

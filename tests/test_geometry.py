@@ -4,6 +4,7 @@ Generated from nbs/10_geometry.ipynb by make export: do not edit, edit the noteb
 """
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 from transformers.loss import loss_for_object_detection as transformers_loss
@@ -14,10 +15,6 @@ from visionllm_edu.geometry import (
     mask_to_polygons, mask_to_rle, polygon_area, polygon_to_mask, polygons_to_rle, rle_to_mask,
     sample_boundary, segmentation_to_mask, to_px, to_unit,
 )
-
-
-# nbs/10_geometry.ipynb, cell 684db746
-import pytest
 
 
 # nbs/10_geometry.ipynb, cell 8f56f72d

@@ -145,7 +145,7 @@ def test_greedy_writing_equals_generate():
     assert twin[0, 6:].tolist() == written
 
 
-# nbs/18_language_model.ipynb, cell fe75fea6
+# nbs/18_language_model.ipynb, cell a0c9b6c3
 def test_half_precision_stays_close_and_finite():
     exact, half, ids = small(), small(dtype="bfloat16"), torch.randint(40, (2, 6))
     valid = torch.tensor([[True] * 6, [False] * 6])                       # one is nothing but padding
@@ -156,7 +156,7 @@ def test_half_precision_stays_close_and_finite():
             hidden, cache = exact.read(exact.embed(ids), valid)
             auto = exact.logits(hidden)
             end, _ = exact.answer(exact.embed(ids[:, :2]), cache, *after(valid, 2))
-    for got in (low, auto): torch.testing.assert_close(got, want, atol=0.05, rtol=0.05)
+    for got in (low, auto): assert (got - want).abs().max() < 0.05 * want.abs().max()
     assert low.dtype == auto.dtype == torch.float32 and end.isfinite().all()
 
 

@@ -3,15 +3,12 @@
 Generated from nbs/17_reply.ipynb by make export: do not edit, edit the notebook.
 """
 
-from visionllm_edu.reply import Detections, Reply
-
-
-# nbs/17_reply.ipynb, cell aa2df936
 import pytest
 import torch
 from PIL import Image
 
 from visionllm_edu.plot import example_scene
+from visionllm_edu.reply import Detections, Reply
 
 
 # nbs/17_reply.ipynb, cell 65405a47

@@ -3,6 +3,9 @@
 Generated from nbs/04b_animals.ipynb by make export: do not edit, edit the notebook.
 """
 
+from visionllm_edu.toybox.animals import _BEASTS, _stand
+
+
 # nbs/04b_animals.ipynb, cell de301503
 import numpy as np
 import pytest
@@ -19,6 +22,16 @@ class Beast:
         self.category, self.color, self.pose, self.facing = category, color, pose, facing
 
 
+# nbs/04b_animals.ipynb, cell 91fb6023
+def test_far_legs_stand_beside_near_ones():
+    for category, (hind, fore, body, thick, *_) in _BEASTS.items():
+        joints = _stand(Beast(category))
+        assert hind < fore and body + thick / 2 < 1                     # the trunk is below the top of the head
+        for name in ("fore", "hind"):
+            (near, y0), (far, y1) = joints[f"near_{name}_paw"], joints[f"far_{name}_paw"]
+            assert far > near and y0 == y1 < .1                         # both on the ground, both to be seen
+
+
 # nbs/04b_animals.ipynb, cell cede053f
 def test_seventeen_joints_on_the_animal():
     for category in ("dog", "cat", "sheep", "cow", "panda", "horse", "elephant", "giraffe"):
@@ -29,6 +42,23 @@ def test_seventeen_joints_on_the_animal():
             assert len(points) == 17
             off = [n for n, (x, y, _) in zip(ANIMAL_KEYPOINTS, points) if not parts[pen.px(x, y)[::-1]]]
             assert not off, (category, pose, off)
+
+
+# nbs/04b_animals.ipynb, cell e6cfa425
+def test_paint_does_not_move_joints():
+    def joints(color, texture):
+        pen = Pen(Image.new("RGB", (300, 300)), .5, .9, .5, texture=texture)
+        return [point[:2] for point in draw_animal(pen, Beast("cow", color))]
+    assert joints("brown", 1) == joints("black", 2)                     # spots have dice, bones have none
+
+
+# nbs/04b_animals.ipynb, cell bbb16943
+def test_an_animal_is_as_tall_as_it_says():
+    for category in _BEASTS:
+        pen = Pen(Image.new("RGB", (600, 600)), .5, .9, .5)
+        draw_animal(pen, Beast(category, "grey" if category == "elephant" else "brown"))
+        rows = np.flatnonzero((np.asarray(pen.parts) > 0).any(1))
+        assert abs(rows[-1] - 540) < 20 and abs(rows[0] - 240) < 30, (category, rows[0], rows[-1])
 
 
 # nbs/04b_animals.ipynb, cell dd019adf

@@ -41,3 +41,23 @@ def test_a_thing_stands_on_its_foot_point():
         rows, columns = (np.flatnonzero((np.asarray(pen.parts) > 0).any(i)) for i in (1, 0))
         assert abs(rows[-1] - 480) < 12 and abs(rows[0] - 180) < 20, name   # from .8 up to .3
         assert columns[0] >= 0 and abs(columns.mean() - 300) < 30
+
+
+# nbs/05_things.ipynb, cell 4df5f6bb
+def test_the_world_and_the_drawings_agree():
+    from visionllm_edu.toybox.world import KINDS
+    assert set(THINGS) == {name for name, kind in KINDS.items() if kind.group in ("vehicle", "thing")}
+    for name in THINGS:
+        for color in KINDS[name].colors:                        # each in every colour it may have
+            pen = Pen(Image.new("RGB", (60, 60)), .5, .9, .4)
+            THINGS[name](pen, Thing(color))
+            assert np.asarray(pen.parts).any(), (name, color)
+
+
+# nbs/05_things.ipynb, cell b78cdadc
+def test_only_trees_have_dice():
+    def sheet(name, texture):
+        pen = Pen(Image.new("RGB", (300, 300)), .5, .9, .4, texture=texture)
+        THINGS[name](pen, Thing("blue"))
+        return np.asarray(pen.parts)
+    assert {name for name in THINGS if (sheet(name, 1) != sheet(name, 2)).any()} == {"tree"}

@@ -7,10 +7,19 @@ import json
 import pytest
 from dataclasses import replace
 
+from visionllm_edu.toybox.scene import render
 from visionllm_edu.toybox.world import (
     CATEGORIES, COLORS, DOMAIN_CATEGORIES, HELD_OUT, KINDS, NOVEL, Object, Relation, Scene,
     colors_of, drawable,
 )
+
+
+# nbs/00b_world.ipynb, cell a288de3e
+def test_held_out_pairs_are_made_of_known_words():
+    for category, color in HELD_OUT:
+        kept = [c for c in KINDS[category].colors if (category, c) not in HELD_OUT]
+        others = [k for k in CATEGORIES if k != category and color in KINDS[k].colors and (k, color) not in HELD_OUT]
+        assert len(kept) >= 2 and len(others) >= 2, (category, color)
 
 
 # nbs/00b_world.ipynb, cell dbdf5abd
@@ -29,6 +38,24 @@ def test_an_object_knows_its_words():
                   dict(size=0), dict(size=float("nan")), dict(x=9), dict(skin=77), dict(reach="up")):
         with pytest.raises(ValueError) as error: replace(dog, **wrong)
         assert "\n" not in str(error.value)
+
+
+# nbs/00b_world.ipynb, cell 1e22f442
+def test_an_object_is_a_value():
+    from dataclasses import FrozenInstanceError
+    dog = Object(1, "dog", "brown", x=.3, y=.9, size=.3)
+    with pytest.raises(FrozenInstanceError): dog.color = "black"
+    other = replace(dog, color="black")
+    assert dog.color == "brown" and len({dog, other, replace(other, color="brown")}) == 2   # equal means same fields
+
+
+# nbs/00b_world.ipynb, cell 0ca9ced4
+def test_order_is_depth():
+    near = Object(1, "ball", "red", x=.5, y=.8, size=.4)
+    far = replace(near, id=2, color="blue", x=.6)
+    a, b = (render(Scene(0, pair), 96) for pair in ((far, near), (near, far)))
+    assert a.occlusion[0] > .2 and a.occlusion[1] == 0                  # the later one hides the earlier one
+    assert b.occlusion[0] > .2 and b.occlusion[1] == 0
 
 
 # nbs/00b_world.ipynb, cell ef25432f

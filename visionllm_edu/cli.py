@@ -66,10 +66,11 @@ def _data_options(p: argparse.ArgumentParser) -> None:
         "1 when a record must be mended first, 2 when there is nothing to check"))
     p.add_argument("spec", help=SPEC)
 
-# %% ../nbs/91_cli.ipynb #343deb09
+# %% ../nbs/91_cli.ipynb #111acabc
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
-    top = Parser(prog="visionllm", description="VisionLLM, built step by step: train, evaluate, look.")
+    about = "VisionLLM, built step by step: train, evaluate, look."
+    top = Parser(prog="visionllm", description=about)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     p = commands.add_parser("demo", help="train a small v1 on drawn scenes, score it, show answers")
     p.add_argument("--out", default="out/demo", help="folder of the page (default %(default)s)")

@@ -48,9 +48,9 @@ class ImageTokens:
     extents: Tensor  # (b, m, 2) width and height in [0, 1], used in training alone
     layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents) of earlier decoder layers, for L_tok
 
-# %% ../../nbs/31_image_tokenizer.ipynb #fee880fd
+# %% ../../nbs/31_image_tokenizer.ipynb #531fb480
 class ImageTokenizer(nn.Module):
-    "Deformable encoder and decoder over language-aware maps: M queries become image tokens (paper §3.3)."
+    "Deformable encoder and decoder over language-aware maps: M queries become image tokens (v1 paper §3.3)."
 
     def __init__(self, cfg: ImageTokenizerConfig):
         super().__init__()
@@ -65,11 +65,14 @@ class ImageTokenizer(nn.Module):
         for head in self.objectness: nn.init.constant_(head.bias, -4.6)  # sigmoid(-4.6) = 0.01: most are no object
         for head in self.center: nn.init.zeros_(head[-1].weight), nn.init.zeros_(head[-1].bias)
 
-    def forward(self, maps: list[Tensor]) -> ImageTokens:
-        "Maps [(b, d, h, w)] to M tokens."
+    def forward(
+        self,
+        maps: list[Tensor],  # language-aware maps (b, d, h, w), fine to coarse
+    ) -> ImageTokens:
+        "M tokens for each of b pictures."
         memory, shapes = self.encoder(maps)  # (b, sum hw, d)
         b = memory.shape[0]
-        position = self.position.weight.expand(b, -1, -1)
+        position = self.position.weight.expand(b, -1, -1)  # (b, m, d)
         reference = self.reference(position).sigmoid()  # (b, m, 2)
         hidden, centers = self.decoder(
             self.query.weight.expand(b, -1, -1), position, reference, memory, shapes, refine=self.refine)
@@ -86,7 +89,7 @@ class ImageTokenizer(nn.Module):
 def _mlp(d: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, out))
 
-# %% ../../nbs/31_image_tokenizer.ipynb #a6f0d223
+# %% ../../nbs/31_image_tokenizer.ipynb #1cd44f34
 def match_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,  # (m, 2)
@@ -96,7 +99,7 @@ def match_cost(
     "Cost (m, n) of giving target j to token i: focal objectness plus L1 distance of centres."
     return cfg.objectness_cost * focal_cost(objectness)[:, None] + cfg.center_cost * l1_cost(centers, targets)
 
-
+# %% ../../nbs/31_image_tokenizer.ipynb #4306a49c
 def tokenizer_loss(
     tokens: ImageTokens,
     boxes: list[Tensor],  # per sample (n, 4) cxcywh in [0, 1] of the objects asked for

@@ -1,0 +1,274 @@
+"""Tests of visionllm_edu/v1/image_tokenizer.py.
+
+Generated from nbs/31_image_tokenizer.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from itertools import permutations
+from torch import nn
+
+from visionllm_edu.data.coco import COLOURS, SHAPES, image_to_tensor, shape_polygon
+from visionllm_edu.language.instructions import template_texts
+from visionllm_edu.language.vocabulary import Vocabulary
+from visionllm_edu.v1.image_tokenizer import (
+    ImageTokenizer, ImageTokenizerConfig, ImageTokens, match_cost, tokenizer_loss,
+)
+from visionllm_edu.v1.language_guidance import LanguageGuidance, LanguageGuidanceConfig, TextEncoder
+from visionllm_edu.vision.backbone import Backbone, BackboneConfig
+from visionllm_edu.vision.matching import focal_loss, hungarian
+
+
+# nbs/31_image_tokenizer.ipynb, cell 8fd9f710
+def random_maps(b=2, d=32, sides=(8, 4, 2, 1)):
+    "Four random maps, fine to coarse."
+    return [torch.randn(b, d, side, side) for side in sides]
+
+def small_tokenizer(seed=0, **changes):
+    "A tiny tokenizer with random weights, its centre heads no longer at zero, so that tests reach everything."
+    torch.manual_seed(seed)
+    cfg = ImageTokenizerConfig.tiny()
+    for name, value in changes.items(): setattr(cfg, name, value)
+    tokenizer = ImageTokenizer(cfg)
+    for head in tokenizer.center: nn.init.normal_(head[-1].weight, std=0.3)
+    return tokenizer
+
+
+# nbs/31_image_tokenizer.ipynb, cell c4feb930
+def brute_force_loss(objectness, centers, targets, cfg):
+    "Objectness and centre loss of one picture and layer, by trying all assignments; not divided by n."
+    cost = match_cost(objectness, centers, targets, cfg)
+    ways = permutations(range(len(centers)), len(targets))           # token of each object
+    best = min(ways, key=lambda way: sum(cost[i, j] for j, i in enumerate(way)))
+    yes_or_no = sum(focal_loss(o, torch.tensor(float(i in best))) for i, o in enumerate(objectness))
+    distance = sum((centers[i] - targets[j]).abs().sum() for j, i in enumerate(best))
+    return cfg.objectness_weight * yes_or_no, cfg.center_weight * distance
+
+
+# nbs/31_image_tokenizer.ipynb, cell 9a2129b0
+def plain_matches(tokens, boxes, cfg):
+    "Matches of the last layer by `match_cost` alone."
+    return [hungarian(match_cost(o, c, box[:, :2], cfg)) for o, c, box in zip(tokens.objectness, tokens.centers, boxes)]
+
+def some_boxes(*counts):
+    "Random boxes (n, 4) cxcywh, one tensor for each count."
+    return [torch.cat([torch.rand(n, 2) * 0.6 + 0.2, torch.rand(n, 2) * 0.2 + 0.1], 1) for n in counts]
+
+
+# nbs/31_image_tokenizer.ipynb, cell c2ab7d58
+def test_loss_equals_brute_force():
+    tokenizer, cfg = small_tokenizer(queries=5), ImageTokenizerConfig.tiny()
+    tokens, boxes = tokenizer(random_maps(b=3)), some_boxes(3, 0, 1)
+    losses = tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg)
+    layers = [*tokens.layers, (tokens.objectness, tokens.centers, None)]
+    pairs = [brute_force_loss(o[i], c[i], boxes[i][:, :2], cfg) for o, c, _ in layers for i in range(3)]
+    for name, terms in zip(("objectness", "center"), zip(*pairs)):
+        torch.testing.assert_close(losses[name], torch.as_tensor(sum(terms) / 4))      # 4 objects in the batch
+
+
+# nbs/31_image_tokenizer.ipynb, cell fc019d28
+def test_loss_of_sets_empty_sets_and_crowds():
+    tokenizer, cfg = small_tokenizer(), ImageTokenizerConfig.tiny()
+    tokens, (boxes,) = tokenizer(random_maps(b=1)), some_boxes(4)
+    loss = lambda boxes: tokenizer_loss(tokens, [boxes], plain_matches(tokens, [boxes], cfg), cfg)
+    for name, value in loss(boxes).items(): torch.testing.assert_close(loss(boxes.flip(0))[name], value)
+    empty = loss(boxes[:0])
+    assert empty["objectness"] > 0 and empty["center"] == 0 and empty["extent"] == 0
+    crowd, = some_boxes(25)
+    assert len(plain_matches(tokens, [crowd], cfg)[0][0]) == 10 and all(v.isfinite() for v in loss(crowd).values())
+
+
+# nbs/31_image_tokenizer.ipynb, cell b0d9b518
+def test_two_sure_tokens_on_one_object_cost_more_than_one():
+    cfg, box = ImageTokenizerConfig(), torch.tensor([[0.5, 0.5, 0.2, 0.2]])
+    def cost_of(*logits):
+        n = len(logits)
+        tokens = ImageTokens(torch.zeros(1, n, 4), torch.full((1, n, 2), 0.5), torch.tensor([logits]), torch.full((1, n, 2), 0.2), [])
+        return tokenizer_loss(tokens, [box], plain_matches(tokens, [box], cfg), cfg)
+
+    alone, twins, silent = cost_of(4.0, -4.0), cost_of(4.0, 4.0), cost_of(-4.0, -4.0)
+    assert alone["objectness"] < 0.01 and twins["objectness"] > 1 and silent["objectness"] > 1
+    assert alone["center"] < 1e-6 and alone["extent"] < 1e-5            # all of them lie where they should
+    assert "extent" not in tokenizer_loss(ImageTokens(torch.zeros(1, 1, 4), torch.rand(1, 1, 2), torch.zeros(1, 1), torch.rand(1, 1, 2), []),
+                                          [box], [hungarian(torch.zeros(1, 1))], ImageTokenizerConfig(extent_weight=0.0))
+
+
+# nbs/31_image_tokenizer.ipynb, cell e42b9daa
+def test_permuted_queries_give_permuted_tokens():
+    tokenizer, maps, order = small_tokenizer(), random_maps(), torch.randperm(10)
+    before = tokenizer(maps)
+    for table in (tokenizer.query, tokenizer.position): table.weight.data = table.weight[order]
+    after = tokenizer(maps)
+    for name in ("embeddings", "centers", "objectness", "extents"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name)[:, order], atol=1e-5, rtol=1e-5)
+
+
+# nbs/31_image_tokenizer.ipynb, cell b49dd1ef
+def test_batch_equals_single_pictures():
+    tokenizer, maps = small_tokenizer(), random_maps(b=3)
+    together = tokenizer(maps)
+    for i in range(3):
+        alone = tokenizer([m[i:i + 1] for m in maps])
+        for name in ("embeddings", "centers", "objectness", "extents"):
+            torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], atol=1e-5, rtol=1e-5)
+
+
+# nbs/31_image_tokenizer.ipynb, cell d7ce0196
+def test_any_resolution_gives_m_tokens():
+    tokenizer = small_tokenizer()
+    shapes = {tuple(tokenizer(random_maps(1, sides=sides)).embeddings.shape) for sides in ((8, 4, 2, 1), (16, 8, 4, 2))}
+    wide = [torch.randn(1, 32, h, w) for h, w in ((6, 12), (3, 6), (2, 3), (1, 2))]
+    assert shapes | {tuple(tokenizer(wide).embeddings.shape)} == {(1, 10, 32)}
+
+
+# nbs/31_image_tokenizer.ipynb, cell bb56fef6
+def test_centres_stay_inside():
+    tokenizer, boxes = small_tokenizer(), some_boxes(2, 2)
+    for head in tokenizer.center: nn.init.normal_(head[-1].bias, std=100)
+    tokens, cfg = tokenizer(random_maps()), ImageTokenizerConfig.tiny()
+    for centers in (tokens.centers, *(c for _, c, _ in tokens.layers)):
+        assert centers.min() >= 0 and centers.max() <= 1
+    sum(tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg).values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in tokenizer.parameters())
+
+
+# nbs/31_image_tokenizer.ipynb, cell 453110ea
+def small_eyes(seed=0):
+    "A tiny backbone, guidance and tokenizer with random weights."
+    vocabulary = Vocabulary.train([*template_texts(), *(f"find every {name}" for name in SHAPES)], text_size=600, range=16, num_classes=8)
+    torch.manual_seed(seed)
+    cfg = LanguageGuidanceConfig.tiny()
+    guidance = LanguageGuidance(cfg, TextEncoder(cfg, vocabulary), d_model=32)
+    return nn.ModuleList([Backbone(BackboneConfig.tiny()), guidance, ImageTokenizer(ImageTokenizerConfig.tiny())])
+
+
+# nbs/31_image_tokenizer.ipynb, cell 0c599bf0
+def test_tokens_depend_on_the_prompt():
+    backbone, guidance, tokenizer = small_eyes()
+    maps = backbone(torch.randn(1, 3, 64, 64))
+    ball, kite, again = (tokenizer(guidance(maps, [f"find every {word}"])).embeddings for word in ("ball", "kite", "ball"))
+    assert torch.equal(ball, again) and ((ball - kite).abs().amax(-1) > 1e-4).all()
+
+
+# nbs/31_image_tokenizer.ipynb, cell 1e43a28b
+def test_gradients_reach_every_parameter():
+    cfg, boxes = ImageTokenizerConfig.tiny(), some_boxes(3, 2)
+    def stuck(tokenizer):
+        tokens = tokenizer(random_maps())
+        sum(tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg).values()).backward()
+        return [name for name, p in tokenizer.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
+
+    assert stuck(small_tokenizer()) == []
+    assert {name.split(".")[0] for name in stuck(ImageTokenizer(cfg))} == {"center"}     # fresh: behind the zeros
+
+
+# nbs/31_image_tokenizer.ipynb, cell 69ccbc75
+def test_the_centre_loss_reaches_the_words():
+    backbone, guidance, tokenizer = small_eyes()
+    for head in tokenizer.center: nn.init.normal_(head[-1].weight, std=0.3)
+    tokens, boxes = tokenizer(guidance(backbone(torch.randn(1, 3, 64, 64)), ["find every kite"])), some_boxes(2)
+    losses = tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, tokenizer.cfg), tokenizer.cfg)
+    losses["center"].backward()
+    assert guidance.encoder.bert.embeddings.word_embeddings.weight.grad.abs().sum() > 1e-4
+
+
+# nbs/31_image_tokenizer.ipynb, cell d12dcf0f
+def drawn_scene(rng, side=64):
+    "A picture with a shape in each quarter, and [(name, box cxcywh in [0, 1])]."
+    image, found = Image.new("RGB", (4 * side, 4 * side), "#a9cf8f"), []
+    pen = ImageDraw.Draw(image)
+    for k in range(4):
+        center = (np.array([k % 2, k // 2]) + 0.5) / 2 + rng.uniform(-0.1, 0.1, 2)
+        name = str(rng.choice(SHAPES))
+        polygon = shape_polygon(name, 4 * side * center, 4 * side * rng.uniform(0.1, 0.14))
+        pen.polygon([tuple(p) for p in polygon], fill=COLOURS[str(rng.choice([*COLOURS]))])
+        low, high = polygon.min(0), polygon.max(0)
+        found.append((name, np.concatenate([(low + high) / 2, high - low]) / (4 * side)))
+    return image.reduce(4), found
+
+
+# nbs/31_image_tokenizer.ipynb, cell 22f5c2d0
+def requests(n=8):
+    "n scenes times three prompts: scenes, pixels (3n, 3, 64, 64), texts, and the boxes asked for."
+    rng = np.random.default_rng(0)
+    scenes = [drawn_scene(rng) for _ in range(n)]
+    pixels = torch.stack([image_to_tensor(image, 64) for image, _ in scenes for _ in SHAPES])
+    boxes = [torch.tensor(np.array([box for name, box in found if name == asked]).reshape(-1, 4), dtype=torch.float32)
+             for _, found in scenes for asked in SHAPES]
+    return scenes, pixels, [f"find every {name}" for _ in scenes for name in SHAPES], boxes
+
+
+# nbs/31_image_tokenizer.ipynb, cell d4210b8b
+def see(eyes, pixels, texts, words="paper"):
+    "Image tokens of the pictures; `words` says how the texts come in."
+    backbone, guidance, tokenizer = eyes
+    maps = backbone(pixels)
+    if words != "slides": return tokenizer(guidance(maps, texts) if words == "paper" else maps)
+    features, valid = guidance.encoder(texts)
+    mean = (guidance.project(features) * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)        # (b, d)
+    hook = tokenizer.decoder.register_forward_pre_hook(lambda _, args: (args[0] + mean[:, None], *args[1:]))
+    try: return tokenizer(maps)
+    finally: hook.remove()
+
+
+# nbs/31_image_tokenizer.ipynb, cell a9bc21e6
+def train(eyes, pixels, texts, boxes, steps, words="paper"):
+    "Trains on one fixed batch with the paper's L_tok; returns {term: losses}."
+    cfg = ImageTokenizerConfig(extent_weight=0.0)
+    optimizer = torch.optim.AdamW(eyes.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
+    curves = {"objectness": [], "center": []}
+    for _ in range(steps):
+        tokens = see(eyes, pixels, texts, words)
+        losses = tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg)
+        optimizer.zero_grad(), sum(losses.values()).backward()
+        nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
+        optimizer.step(), schedule.step()
+        for name, value in losses.items(): curves[name].append(value.item())
+    return curves
+
+
+# nbs/31_image_tokenizer.ipynb, cell cecd82c0
+def judge(tokens, scenes, boxes):
+    "How many of the named objects were found, and how often an object that was not named was claimed."
+    found = claimed = 0
+    for i, named in enumerate(boxes):
+        sure = tokens.centers[i][tokens.objectness[i].sigmoid() > 0.4]
+        everything = torch.tensor(np.array([box[:2] for _, box in scenes[i // 3][1]]), dtype=torch.float32)
+        near = lambda places: (torch.cdist(places, sure, p=torch.inf) < 0.05).any(1).sum().item() if len(sure) else 0
+        found += near(named[:, :2])
+        claimed += near(everything) - near(named[:, :2])
+    return found, claimed
+
+
+# nbs/31_image_tokenizer.ipynb, cell c96983fe
+def test_tokens_find_what_is_named():
+    scenes, pixels, texts, boxes = requests()
+    eyes = small_eyes()
+    with torch.no_grad(): before = see(eyes, pixels, texts)
+    curves = train(eyes, pixels, texts, boxes, steps=150)
+    with torch.no_grad(): after = see(eyes, pixels, texts)
+    named = sum(map(len, boxes))
+    assert judge(before, scenes, boxes) == (0, 0)
+    assert judge(after, scenes, boxes)[0] >= 0.9 * named and judge(after, scenes, boxes)[1] <= 0.05 * named
+    assert (after.objectness.sigmoid() > 0.4).sum() <= 1.1 * named          # and nothing else is claimed
+
+
+# nbs/31_image_tokenizer.ipynb, cell 559ae152
+def test_solutions():
+    from visionllm_edu.vision.deformable import reference_grid
+
+    def average_pool(maps, m):
+        side = int(m**0.5)
+        pooled = nn.functional.adaptive_avg_pool2d(maps[0], side)
+        return pooled.flatten(2).mT, reference_grid([(side, side)]).expand(len(pooled), -1, -1)
+
+    embeddings, centers = average_pool(random_maps(), 16)
+    assert embeddings.shape == (2, 16, 32) and centers.shape == (2, 16, 2)
+    torch.manual_seed(0)
+    tokenizer = ImageTokenizer(ImageTokenizerConfig.mini())
+    spread = lambda: tokenizer.reference(tokenizer.position.weight).std(0).mean().item()
+    before = spread()
+    nn.init.xavier_uniform_(tokenizer.reference.weight), nn.init.zeros_(tokenizer.reference.bias)
+    assert 2 < spread() / before < 3
