@@ -134,15 +134,15 @@ def test_texts_of_the_map_fit_their_boxes():
         assert (end <= high[home] + 2).all(), f"{text.get_text()!r} leaves its box"
 
 
-# nbs/16_plot.ipynb, cell ee12eefd
+# nbs/16_plot.ipynb, cell b6d1abe4
 def test_the_map_highlights_and_refuses():
     plain, lit = model_map(), model_map("vision/backbone")
     assert plain.data != lit.data
     assert lit.data == model_map("vision/backbone.py").data              # same call, same bytes
     assert len(lit.data) < 45_000
     assert "Highlighted: vision/backbone.py" in lit.alt
-    assert model_map("bench").data != model_map("evaluate").data         # one box, two names in it
-    with pytest.raises(ValueError, match="no file 'vision/yolo'; it has v1/model, language"):
+    assert model_map("v1/answering").data != model_map("v1/model").data  # one frame, two names in it
+    with pytest.raises(ValueError, match="no file 'vision/yolo'; it has v1/model, v1/answering, "):
         model_map("vision/yolo")
 
 

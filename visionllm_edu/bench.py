@@ -19,7 +19,7 @@ from .v1.model import VisionLLMv1
 from .v1.open_ended_decoder import Context, OpenEndedDecoder
 from .vision.deformable import DeformableAttention, reference_grid
 
-# %% ../nbs/92_bench.ipynb #27340636
+# %% ../nbs/92_bench.ipynb #6425c0b5
 def _seconds(job: Callable) -> float:
     start = time.perf_counter()
     job()
@@ -31,15 +31,15 @@ def race(
     other: Callable[[], object],  # another way to do the same
     rounds: int = 5,
 ) -> dict[str, float]:
-    "{ours_s, other_s, ratio}: median seconds of both, taken in turns; ratio above 1: ours is faster."
+    "{ours_s, other_s, ratio}: median seconds of both, in turns; ratio above 1: ours is faster."
     ours(), other()  # warm up
     times = [(_seconds(ours), _seconds(other)) for _ in range(rounds)]
     a, b = (median(column) for column in zip(*times))
     return {"ours_s": a, "other_s": b, "ratio": median(y / x for x, y in times)}
 
-# %% ../nbs/92_bench.ipynb #526d86bb
+# %% ../nbs/92_bench.ipynb #51ee0974
 def read_something(model: VisionLLMv1, sets: int) -> Context:
-    "A context of a detection prompt and `sets` image tokens at random; what they say does not matter."
+    "A context of a detection prompt and `sets` random image tokens: what they say does not matter."
     prompt = Instruction("detect", ("person", "dog", "car")).text
     width = model.cfg.tokenizer.deformable.d_model
     made = torch.Generator().manual_seed(0)
@@ -50,7 +50,7 @@ def read_something(model: VisionLLMv1, sets: int) -> Context:
 
 @torch.no_grad()
 def token_by_token(decoder: OpenEndedDecoder, context: Context, row: list[int], sets: int) -> Tensor:
-    "Ids (sets, 1 + 2N) written one after another, as a language model usually writes."
+    "Ids (sets, 1 + 2N), one written after another, as a language model usually writes."
     lm, v, cache, said = decoder.language_model, decoder.vocabulary, context.select([0]).cache, []
     token = torch.tensor([[v.bos_id]])
     for k in range(sets * len(row)):
@@ -61,13 +61,13 @@ def token_by_token(decoder: OpenEndedDecoder, context: Context, row: list[int], 
         said.append(token)
     return torch.cat(said, 1).view(sets, len(row))
 
-# %% ../nbs/92_bench.ipynb #9af52f6c
+# %% ../nbs/92_bench.ipynb #4945adde
 def bench_decoding(
     model: VisionLLMv1,
     sets: Sequence[int] = (10, 25, 50, 100),
     rounds: int = 3,
 ) -> dict[str, dict[str, float]]:
-    "{sets: race} of filling boxes in parallel against writing them token by token with the same LM."
+    "{sets: race} of filling boxes in parallel against writing them token by token, same LM."
     row, decoder, figures = model.vocabulary.query_row(2), model.eval().decoder, {}
     with torch.no_grad():
         for k in sets:

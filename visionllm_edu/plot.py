@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['INK', 'MUTED', 'LINE', 'PAPER', 'LANGUAGE', 'VISION', 'DECODER', 'RESULT', 'LEARNING', 'HERE', 'PALETTE',
-           'SCENE_SIZE', 'PERSON_SKELETON', 'KINDS', 'PANEL', 'MAP_SIZE', 'MODEL_FRAME', 'MAP_BOXES', 'MAP_NAMES',
-           'MAP_IN_WORDS', 'tint', 'to_png', 'example_scene', 'as_image', 'show_image', 'draw_boxes', 'draw_polygons',
-           'draw_masks', 'draw_keypoints', 'new_axes', 'to_picture', 'show_grid', 'draw_detections', 'running_mean',
-           'plot_losses', 'plot_mask', 'token_strip', 'show_trace', 'MapBox', 'map_figure', 'model_map',
+           'SCENE_SIZE', 'PERSON_SKELETON', 'KINDS', 'PANEL', 'MAP_SIZE', 'MODEL_FRAME', 'MAP_BOXES', 'MODEL_FILES',
+           'MAP_NAMES', 'MAP_IN_WORDS', 'tint', 'to_png', 'example_scene', 'as_image', 'show_image', 'draw_boxes',
+           'draw_polygons', 'draw_masks', 'draw_keypoints', 'new_axes', 'to_picture', 'show_grid', 'draw_detections',
+           'running_mean', 'plot_losses', 'plot_mask', 'token_strip', 'show_trace', 'MapBox', 'map_figure', 'model_map',
            'save_model_map']
 
 # %% ../nbs/16_plot.ipynb #18a4c57a
@@ -609,7 +609,7 @@ def show_trace(
     names = "; ".join(f"{i + 1} {stage[0]}" for i, stage in enumerate(stages))
     return to_picture(figure, f"The way of one request: {names}", colours=192)
 
-# %% ../nbs/16_plot.ipynb #b9ffe644
+# %% ../nbs/16_plot.ipynb #fd174e91
 @dataclass(frozen=True)
 class MapBox:
     "One box of the map: a part of the papers' figure and the files that hold it."
@@ -621,9 +621,8 @@ class MapBox:
     note: str = ""                   # in small letters under the files
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
-    more: tuple[str, ...] = ()       # files that also live here, and are named only when highlighted
 
-# %% ../nbs/16_plot.ipynb #94dd6dca
+# %% ../nbs/16_plot.ipynb #00d7f2b7
 MAP_SIZE = (1000, 604)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -652,11 +651,12 @@ MAP_BOXES = (
            foot="$L_{tok}$ and $L_{dec}$"),
     MapBox("Training", ("train", "weights"), (577, 478, 129, 104), LEARNING,
            foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate"), (715, 478, 129, 104), LEARNING,
-           foot="AP, IoU, CIDEr, ...", more=("bench",)),
+    MapBox("Scores", ("metrics", "evaluate", "bench"), (715, 478, 129, 104), LEARNING,
+           foot="AP, IoU, CIDEr, ..."),
     MapBox("Workshop", ("plot", "cli", "demo", "factory"), (853, 478, 131, 104), LEARNING),
 )
-MAP_NAMES = ("v1/model", *(name for box in MAP_BOXES for name in box.files + box.more))
+MODEL_FILES = ("v1/model", "v1/answering")       # they hold the frame together, and have no box
+MAP_NAMES = (*MODEL_FILES, *(name for box in MAP_BOXES for name in box.files))
 
 # %% ../nbs/16_plot.ipynb #d725b85b
 def _arrow(ax, start, end, colour=MUTED, dashed=False) -> None:
@@ -679,24 +679,22 @@ def _picture(ax, image, x, y, width) -> None:
     height = width * image.height / image.width
     ax.imshow(image, extent=(x, x + width, y + height, y), zorder=3, aspect="auto")
 
-# %% ../nbs/16_plot.ipynb #296d1541
+# %% ../nbs/16_plot.ipynb #6ba90ec6
 def _draw_box(ax, box: MapBox, here: str | None) -> None:
     "One box of the map; the one that holds `here` stands out."
-    (x, y, w, h), lit = box.at, here in box.files + box.more
-    names = box.files + ((here,) if here in box.more else ())
-    rows = -(-len(names) // box.columns)
+    (x, y, w, h), lit, rows = box.at, here in box.files, -(-len(box.files) // box.columns)
     face, edge, width = (tint(HERE, 0.16), HERE, 2.6) if lit else (PAPER, box.colour, 1.2)
     _rounded(ax, box.at, face, edge, width, z=2)
     _write(ax, x + 10, y + 15, box.title, 12, weight="bold")
     if box.columns > 1:
-        folder = names[0].split("/")[0] + "/"
+        folder = box.files[0].split("/")[0] + "/"
         _write(ax, x + w - 10, y + 15, folder, 10.3, MUTED, ha="right", family="monospace")
-    for i, name in enumerate(names):
+    for i, name in enumerate(box.files):
         column, row = divmod(i, rows)
         text = f"{name if box.columns == 1 else name.split('/')[-1]}.py"
         look = dict(colour=HERE, weight="bold") if name == here else {}
         _write(ax, x + 10 + 90 * column, y + 33 + 15 * row, text, 10.3, family="monospace", **look)
-    _write(ax, x + 10, y + 36 + 15 * len(names), box.note, 10, MUTED)
+    _write(ax, x + 10, y + 36 + 15 * len(box.files), box.note, 10, MUTED)
     _write(ax, x + w / 2, y + h - 15, box.foot, 10, MUTED, ha="center")
     if lit:
         _rounded(ax, (x + w - 84, y + h - 5, 76, 15), HERE, HERE, 1, 5, z=6)
@@ -780,13 +778,16 @@ def _draw_flow(ax) -> None:
     _arrow(ax, (292, 530), (301, 530), colour=LEARNING)
     _arrow(ax, (568, 530), (577, 530), colour=LEARNING)
 
-# %% ../nbs/16_plot.ipynb #17d2b52a
-def _draw_grounds(ax, lit: bool) -> None:
+# %% ../nbs/16_plot.ipynb #68907b6a
+def _draw_grounds(ax, here: str | None) -> None:
     "The frame of the model, the areas of its three modules and the ground of the learning side."
+    lit = here in MODEL_FILES
     edge, ink = (HERE, HERE) if lit else (LINE, INK)
     _rounded(ax, MODEL_FRAME, tint(HERE, 0.08) if lit else "#f5f7f9", edge, 2.6 if lit else 1.2, 12)
     _write(ax, 142, 33, "VisionLLM v1", 13, ink, weight="bold")
-    _write(ax, 250, 33.5, "v1/model.py", 10.3, ink, family="monospace")
+    for x, name in zip((250, 336), MODEL_FILES):
+        look = dict(colour=HERE, weight="bold") if name == here else {}
+        _write(ax, x, 33.5, f"{name}.py", 10.3, family="monospace", **look)
     areas = (((142, 44, 504, 120), "unified language instruction", LANGUAGE),
              ((142, 196, 504, 212), "language-guided image tokenizer", VISION),
              ((662, 44, 202, 364), "open-ended task decoder", DECODER))
@@ -804,7 +805,7 @@ def map_figure(
     figure = Figure(figsize=(MAP_SIZE[0] / 100, MAP_SIZE[1] / 100), facecolor=PAPER)
     ax = figure.add_axes((0, 0, 1, 1))
     scene, objects = example_scene()
-    _draw_grounds(ax, here == "v1/model")
+    _draw_grounds(ax, here)
     _draw_flow(ax)
     for box in MAP_BOXES:
         _draw_box(ax, box, here)

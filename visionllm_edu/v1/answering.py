@@ -110,7 +110,7 @@ def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict]:
     finally:
         for hook in hooks: hook.remove()
 
-# %% ../../nbs/33b_answering.ipynb #25ff8f41
+# %% ../../nbs/33b_answering.ipynb #ad78a16e
 def stages(
     asked: Instruction,
     seen: dict,    # what backbone, guidance and tokenizer returned for one image
@@ -131,11 +131,11 @@ def stages(
         ("F_v: four scales", tuple(maps["backbone"][0].shape), maps["backbone"]),
         ("F_v that has read F_l", tuple(maps["guidance"][0].shape), maps["guidance"]),
         ("image tokens: all l_i", tuple(centers.shape), centers),
-        (f"of these, objects (over {threshold:g})", (int(sure.sum()), 2),
+        ("tokens that are objects", f"{int(sure.sum())} above {threshold:g}",
          centers[sure] if sure.any() else "none"),
         ("the form that asks", (len(form),), form),
         ("what the LLM said", None, reply.text or "(no set passed the threshold)"),
-        ("answer", None, reply)]
+        ("answer", None, reply if asked.is_text else reply.detections)]
 
 # %% ../../nbs/33b_answering.ipynb #4b4ec650
 class Answering:
