@@ -3,13 +3,13 @@
 Generated from nbs/index.ipynb by make export: do not edit, edit the notebook.
 """
 
-# nbs/index.ipynb, cell d88b6025
+# nbs/index.ipynb, cell e627b44e
 def test_readme_snippet():
-    from visionllm_edu.language.vocabulary import Vocabulary
+    from visionllm_edu import VisionLLMv1
     from visionllm_edu.plot import example_scene
-    from visionllm_edu.v1.model import VisionLLMv1Config, build
 
-    vocabulary = Vocabulary.train(["find every tree, ball and kite"], text_size=300)
-    model = build(VisionLLMv1Config.tiny(), vocabulary).eval()  # untrained: real mechanisms, no sense yet
-    found = model.detect(example_scene()[0], ["tree", "ball", "kite"], threshold=0.0)
-    assert found["boxes"].shape == (len(found), 4)
+    image = example_scene()[0]                                # or a path, a PIL image, an array
+    model = VisionLLMv1.build("tiny")                         # all the parts; random weights, so no sense yet
+    reply = model(image, "Detect every tree, ball and kite")  # your words set task, classes and format
+    trees = model.segment(image, ["tree"], points=16, threshold=0.0)
+    assert trees["polygons"].shape == (len(trees), 16, 2) and {*reply.detections.text_labels} <= {"tree", "ball", "kite"}

@@ -200,7 +200,7 @@ def score_answer(examiner: Examiner) -> dict | None:
                      for eyes in (False, True))
     return seeing | {"blind": blind["accuracy"], "blind_by_type": blind["by_type"]}
 
-# %% ../nbs/35_evaluate.ipynb #d412aa91
+# %% ../nbs/35_evaluate.ipynb #b1307b4c
 SCORES = {"detect": score_detect, "segment": score_segment, "ground": score_ground,
           "pose": score_pose, "caption": score_caption, "answer": score_answer}
 
@@ -212,7 +212,7 @@ def evaluate(
     batch_size: int = 16,
     quiet: bool = True,
 ) -> dict[str, dict]:
-    "Scores of every task by free generation: {task: {metric: value}}. ValueError if there are none."
+    "Scores of all tasks by free generation: {task: {metric: value}}. ValueError if there are none."
     if unknown := set(tasks or ()) - set(SCORES):
         raise ValueError(f"unknown tasks {', '.join(sorted(unknown))}; "
                          f"accepted are {', '.join(TASKS)}")

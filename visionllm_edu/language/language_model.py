@@ -54,7 +54,7 @@ class LanguageModelConfig:
         return cls(hidden_size=4096, layers=32, heads=32, mlp_size=11008, tied=False,
                    lora_rank=64, lora_alpha=128)
 
-# %% ../../nbs/18_language_model.ipynb #b2bd6e10
+# %% ../../nbs/18_language_model.ipynb #c04e3750
 def _causal_lm(cfg: LanguageModelConfig, vocab_size: int) -> PreTrainedModel:
     "A random Llama of the sizes given, or a published LM with rows added for our tokens."
     dtype = getattr(torch, cfg.dtype)
@@ -63,7 +63,6 @@ def _causal_lm(cfg: LanguageModelConfig, vocab_size: int) -> PreTrainedModel:
         vocab_size=vocab_size, hidden_size=cfg.hidden_size, intermediate_size=cfg.mlp_size,
         num_hidden_layers=cfg.layers, num_attention_heads=cfg.heads,
         max_position_embeddings=8192, attention_dropout=cfg.dropout, tie_word_embeddings=cfg.tied,
-        initializer_range=1.28 / cfg.hidden_size**0.5,  # Llama's 0.02 at width 4096
         pad_token_id=None, bos_token_id=None, eos_token_id=None)
     return AutoModelForCausalLM.from_config(shape, dtype=dtype)
 

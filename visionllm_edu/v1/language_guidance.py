@@ -87,13 +87,12 @@ class TextEncoder(nn.Module):
         ids, valid = (t.to(self.bert.device) for t in self.tokenize(texts))
         return self.bert(input_ids=ids, attention_mask=valid).last_hidden_state, valid
 
-# %% ../../nbs/30_language_guidance.ipynb #c9029800
+# %% ../../nbs/30_language_guidance.ipynb #12d49e05
 def _new_bert(cfg: LanguageGuidanceConfig, vocab_size: int) -> BertModel:
     "A BERT with random weights that suit its width; no dropout, since the models of this course are small."
     return BertModel(BertConfig(
         vocab_size=vocab_size, hidden_size=cfg.hidden_size, num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads, intermediate_size=4 * cfg.hidden_size,
-        initializer_range=0.55 / cfg.hidden_size**0.5,  # BERT's own 0.02, at its width of 768
         max_position_embeddings=cfg.max_length, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     ), add_pooling_layer=False)
 
