@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
+from tqdm import tqdm
 from unittest import mock
 
 from visionllm_edu.cli import main
@@ -28,10 +29,11 @@ def test_front_door_is_light():
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-# nbs/91_cli.ipynb, cell b2e991cf
+# nbs/91_cli.ipynb, cell 0f69eb8f
 def run(*line):
-    "What a command returned, and what it said on stdout and stderr."
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+    "What a command returned, and what it said on stdout and stderr: with bars as on a terminal."
+    bars = [mock.patch(f"visionllm_edu.{module}.tqdm", tqdm) for module in ("train", "evaluate")]
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, bars[0], bars[1]:
         status = main([str(part) for part in line])
     return status, out.getvalue(), err.getvalue()
 

@@ -37,7 +37,7 @@ def race(
     a, b = (median(column) for column in zip(*times))
     return {"ours_s": a, "other_s": b, "ratio": median(y / x for x, y in times)}
 
-# %% ../nbs/92_bench.ipynb #51ee0974
+# %% ../nbs/92_bench.ipynb #0ec02317
 def read_something(model: VisionLLMv1, sets: int) -> Context:
     "A context of a detection prompt and `sets` random image tokens: what they say does not matter."
     prompt = Instruction("detect", ("person", "dog", "car")).text
@@ -49,7 +49,9 @@ def read_something(model: VisionLLMv1, sets: int) -> Context:
 
 
 @torch.no_grad()
-def token_by_token(decoder: OpenEndedDecoder, context: Context, row: list[int], sets: int) -> Tensor:
+def token_by_token(
+    decoder: OpenEndedDecoder, context: Context, row: list[int], sets: int,
+) -> Tensor:
     "Ids (sets, 1 + 2N), one written after another, as a language model usually writes."
     lm, v, cache, said = decoder.language_model, decoder.vocabulary, context.select([0]).cache, []
     token = torch.tensor([[v.bos_id]])
@@ -76,7 +78,7 @@ def bench_decoding(
                                    lambda: token_by_token(decoder, context, row, k), rounds)
     return figures
 
-# %% ../nbs/92_bench.ipynb #4093470e
+# %% ../nbs/92_bench.ipynb #5a567fde
 TWIN = {"offsets": "sampling_offsets", "weights": "attention_weights",
         "values": "value_proj", "output": "output_proj"}  # our names and transformers'
 
@@ -87,7 +89,8 @@ def attention_pair(side: int, d: int = 256) -> tuple[Callable, Callable]:
     from transformers.models.deformable_detr import modeling_deformable_detr as twins
 
     shapes = [(-(-side // stride),) * 2 for stride in (8, 16, 32, 64)]
-    tokens, reference = torch.randn(1, sum(h * w for h, w in shapes), d), reference_grid(shapes)[None]
+    tokens = torch.randn(1, sum(h * w for h, w in shapes), d)
+    reference = reference_grid(shapes)[None]
     ours = DeformableAttention(d)
     other = twins.DeformableDetrMultiscaleDeformableAttention(DeformableDetrConfig(d_model=d), 8, 4)
     named = {f"{TWIN[part]}.{kind}": value for (part, kind), value in (

@@ -112,7 +112,7 @@ def _check_run(a) -> None:
         raise ValueError(f"{a.out} holds a run: go on with --resume, begin anew with --overwrite, "
                          "or give another --out")
 
-# %% ../nbs/91_cli.ipynb #fb6e3b90
+# %% ../nbs/91_cli.ipynb #bd5d94c2
 def evaluate_command(a: argparse.Namespace) -> None:
     "Score weights on data, task by task."
     from visionllm_edu.data.coco import load_data
@@ -131,7 +131,8 @@ def evaluate_command(a: argparse.Namespace) -> None:
 
 def _check_file(path: str | None) -> None:
     "ValueError where a file can't be written."
-    if path and Path(path).is_dir(): raise ValueError(f"{path} is a folder; accepted is a file name")
+    if path and Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; accepted is a file name")
 
 
 def write_json(path: str, scores: dict) -> None:

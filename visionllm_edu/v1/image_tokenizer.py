@@ -5,26 +5,27 @@
 # %% auto #0
 __all__ = ['ImageTokenizerConfig', 'ImageTokens', 'ImageTokenizer', 'match_cost', 'tokenizer_loss']
 
-# %% ../../nbs/31_image_tokenizer.ipynb #8be52244
+# %% ../../nbs/31_image_tokenizer.ipynb #0d924cdd
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..geometry import box_cxcywh_to_xyxy, generalized_box_iou
-from ..vision.deformable import DeformableConfig, DeformableDecoder, DeformableEncoder, move_reference
+from ..vision.deformable import (
+    DeformableConfig, DeformableDecoder, DeformableEncoder, move_reference)
 from ..vision.matching import focal_cost, focal_loss, hungarian, l1_cost
 
-# %% ../../nbs/31_image_tokenizer.ipynb #d8203551
+# %% ../../nbs/31_image_tokenizer.ipynb #2e14019e
 @dataclass
 class ImageTokenizerConfig:
-    "Sizes of the Deformable DETR that extracts the tokens, and weights of L_tok (the paper gives no weights)."
+    "Sizes of the Deformable DETR inside, and weights of L_tok (which the paper leaves open)."
 
     queries: int = 60  # M, the number of image tokens
     deformable: DeformableConfig = field(default_factory=DeformableConfig.mini)
     objectness_weight: float = 2.0
     center_weight: float = 5.0
-    extent_weight: float = 2.0  # L1 and GIoU of boxes, as Deformable DETR: ours, where the paper starts from a trained one
+    extent_weight: float = 2.0  # L1 and GIoU of boxes: ours; the paper starts out trained
     objectness_cost: float = 2.0
     center_cost: float = 5.0
 
@@ -37,7 +38,7 @@ class ImageTokenizerConfig:
     @classmethod
     def paper(cls): return cls(queries=100, deformable=DeformableConfig.paper())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #2c415622
+# %% ../../nbs/31_image_tokenizer.ipynb #d60c26a8
 @dataclass
 class ImageTokens:
     "T = {(e_i, l_i)}, with the belief that token i is an object the instruction asks for."
@@ -46,11 +47,11 @@ class ImageTokens:
     centers: Tensor  # (b, m, 2) l_i, normalised (x, y)
     objectness: Tensor  # (b, m) logits
     extents: Tensor  # (b, m, 2) width and height in [0, 1], used in training alone
-    layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents) of earlier decoder layers, for L_tok
+    layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents), earlier layers
 
-# %% ../../nbs/31_image_tokenizer.ipynb #531fb480
+# %% ../../nbs/31_image_tokenizer.ipynb #0d32b897
 class ImageTokenizer(nn.Module):
-    "Deformable encoder and decoder over language-aware maps: M queries become image tokens (v1 paper §3.3)."
+    "Deformable DETR over language-aware maps: M queries become image tokens (v1 paper §3.3)."
 
     def __init__(self, cfg: ImageTokenizerConfig):
         super().__init__()
@@ -62,7 +63,7 @@ class ImageTokenizer(nn.Module):
         self.objectness = nn.ModuleList(nn.Linear(d, 1) for _ in layers)
         self.center = nn.ModuleList(_mlp(d, 2) for _ in layers)
         self.extent = nn.ModuleList(_mlp(d, 2) for _ in layers)
-        for head in self.objectness: nn.init.constant_(head.bias, -4.6)  # sigmoid(-4.6) = 0.01: most are no object
+        for head in self.objectness: nn.init.constant_(head.bias, -4.6)  # sigmoid(-4.6) = 0.01
         for head in self.center: nn.init.zeros_(head[-1].weight), nn.init.zeros_(head[-1].bias)
 
     def forward(
@@ -74,8 +75,8 @@ class ImageTokenizer(nn.Module):
         b = memory.shape[0]
         position = self.position.weight.expand(b, -1, -1)  # (b, m, d)
         reference = self.reference(position).sigmoid()  # (b, m, 2)
-        hidden, centers = self.decoder(
-            self.query.weight.expand(b, -1, -1), position, reference, memory, shapes, refine=self.refine)
+        hidden, centers = self.decoder(self.query.weight.expand(b, -1, -1), position, reference,
+                                       memory, shapes, refine=self.refine)
         logits = [head(h).squeeze(-1) for head, h in zip(self.objectness, hidden)]
         extents = [head(h).sigmoid() for head, h in zip(self.extent, hidden)]
         *early, (objectness, center, extent) = zip(logits, centers, extents)
@@ -89,7 +90,7 @@ class ImageTokenizer(nn.Module):
 def _mlp(d: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, out))
 
-# %% ../../nbs/31_image_tokenizer.ipynb #1cd44f34
+# %% ../../nbs/31_image_tokenizer.ipynb #60301ba3
 def match_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,  # (m, 2)
@@ -97,27 +98,30 @@ def match_cost(
     cfg: ImageTokenizerConfig,
 ) -> Tensor:
     "Cost (m, n) of giving target j to token i: focal objectness plus L1 distance of centres."
-    return cfg.objectness_cost * focal_cost(objectness)[:, None] + cfg.center_cost * l1_cost(centers, targets)
+    sure, far = focal_cost(objectness)[:, None], l1_cost(centers, targets)
+    return cfg.objectness_cost * sure + cfg.center_cost * far
 
-# %% ../../nbs/31_image_tokenizer.ipynb #4306a49c
+# %% ../../nbs/31_image_tokenizer.ipynb #1f6a5afc
 def tokenizer_loss(
     tokens: ImageTokens,
     boxes: list[Tensor],  # per sample (n, 4) cxcywh in [0, 1] of the objects asked for
-    matches: list[tuple[Tensor, Tensor]],  # per sample: tokens and objects matched for the last layer
+    matches: list[tuple[Tensor, Tensor]],  # per sample: (tokens, objects) of the last layer
     cfg: ImageTokenizerConfig,
 ) -> dict[str, Tensor]:
-    "L_tok by name (paper App. B), summed over layers, earlier ones matched on their own: focal objectness, L1 centre, extent."
+    "L_tok by name (v1 paper App. B), summed over layers: earlier ones are matched on their own."
     layers = [*tokens.layers, (tokens.objectness, tokens.centers, tokens.extents)]
-    terms = [_layer_loss(*(x[i] for x in layer), box, matches[i] if layer is layers[-1] else None, cfg)
-             for layer in layers for i, box in enumerate(boxes)]
+    known = [[None] * len(boxes)] * len(tokens.layers) + [matches]
+    terms = [_layer_loss(*(x[i] for x in layer), box, match[i], cfg)
+             for layer, match in zip(layers, known) for i, box in enumerate(boxes)]
     total = max(1, sum(map(len, boxes)))
     names = ("objectness", "center", "extent") if cfg.extent_weight else ("objectness", "center")
-    return {name: getattr(cfg, f"{name}_weight") * sum(t[k] for t in terms) / total for k, name in enumerate(names)}
+    return {name: getattr(cfg, f"{name}_weight") * sum(term) / total
+            for name, term in zip(names, zip(*terms))}
 
 
 def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, Tensor, Tensor]:
     "Sums of the three terms for one sample and layer."
-    q, n = match if match is not None else hungarian(match_cost(objectness, centers, box[:, :2], cfg))
+    q, n = match or hungarian(match_cost(objectness, centers, box[:, :2], cfg))
     truth = torch.zeros_like(objectness).index_fill(0, q.to(objectness.device), 1.0)
     said, true = torch.cat([centers[q], extents[q]], 1), box[n]
     overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()

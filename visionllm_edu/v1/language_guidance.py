@@ -15,12 +15,12 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from ..language.vocabulary import ADDED, Vocabulary
 
-# %% ../../nbs/30_language_guidance.ipynb #f7e38361
+# %% ../../nbs/30_language_guidance.ipynb #b8e896b0
 @dataclass
 class LanguageGuidanceConfig:
     "Sizes of text encoder and cross-attention; the defaults are those of `.mini()`."
 
-    name_or_path: str | None = None  # hub id or folder of a published BERT: its sizes, its tokenizer
+    name_or_path: str | None = None  # hub id or folder of a published BERT, tokenizer included
     hidden_size: int = 128  # width of F_l
     layers: int = 2
     heads: int = 4  # of the text encoder
@@ -38,19 +38,19 @@ class LanguageGuidanceConfig:
         "BERT-Base, as arXiv v2 §4.1 has it (the NeurIPS text says Large)."
         return cls(hidden_size=768, layers=12, heads=12, max_length=512, fusion_heads=8)
 
-# %% ../../nbs/30_language_guidance.ipynb #ab7ac460
+# %% ../../nbs/30_language_guidance.ipynb #86cd46d3
 _ENTRY = re.compile(r"'([^{}]*?)' ?: ?<c\d+>")  # of a class dictionary: 'dog':<c3>
 
 
 def plain_words(
     text: str,  # an instruction
 ) -> str:
-    "The instruction for a reader that doesn't know our tokens: `{'dog':<c3>}` becomes `{dog}`. Ours."
+    "The text for a reader that doesn't know our tokens: `{'dog':<c3>}` becomes `{dog}`. Ours."
     return " ".join(ADDED.sub(" ", _ENTRY.sub(r"\1", text)).split())
 
-# %% ../../nbs/30_language_guidance.ipynb #a820aed6
+# %% ../../nbs/30_language_guidance.ipynb #80a0b182
 class TextEncoder(nn.Module):
-    "BERT on the instruction: texts to features F_l (b, t, d_text) with a validity mask (v1 paper §3.3)."
+    "BERT on the instruction: texts to features F_l (b, t, d_text) and a mask (v1 paper §3.3)."
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class TextEncoder(nn.Module):
         return self.tokenizer(plain_words(text), verbose=False)["input_ids"]
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        "Ids (b, t), right-padded, and their validity (b, t) bool. Raises ValueError for an empty or too long text."
+        "Ids (b, t), right-padded, and validity (b, t); ValueError for an empty or too long text."
         rows = [self.ids(text) for text in texts]
         _check_lengths(texts, rows, self.bert.config.max_position_embeddings)
         lengths = torch.tensor([len(row) for row in rows])
@@ -87,26 +87,28 @@ class TextEncoder(nn.Module):
         ids, valid = (t.to(self.bert.device) for t in self.tokenize(texts))
         return self.bert(input_ids=ids, attention_mask=valid).last_hidden_state, valid
 
-# %% ../../nbs/30_language_guidance.ipynb #12d49e05
+# %% ../../nbs/30_language_guidance.ipynb #d5cd3c01
 def _new_bert(cfg: LanguageGuidanceConfig, vocab_size: int) -> BertModel:
-    "A BERT with random weights that suit its width; no dropout, since the models of this course are small."
+    "A BERT with random weights; no dropout, since the models of this course are small."
     return BertModel(BertConfig(
         vocab_size=vocab_size, hidden_size=cfg.hidden_size, num_hidden_layers=cfg.layers,
         num_attention_heads=cfg.heads, intermediate_size=4 * cfg.hidden_size,
-        max_position_embeddings=cfg.max_length, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        max_position_embeddings=cfg.max_length,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     ), add_pooling_layer=False)
 
 
 def _check_lengths(texts: list[str], rows: list[list[int]], limit: int) -> None:
     "Raises ValueError for the first text without tokens or with more than `limit`."
     for text, row in zip(texts, rows):
-        if not row: raise ValueError("an instruction is empty; the text encoder needs at least one token")
+        if not row: raise ValueError("an instruction is empty; accepted is one token or more")
         if len(row) > limit:
-            raise ValueError(f"the instruction has {len(row)} tokens; the text encoder takes at most {limit}: {text[:40]!r}...")
+            raise ValueError(f"the instruction has {len(row)} tokens; the text encoder takes "
+                             f"at most {limit}: {text[:40]!r}...")
 
-# %% ../../nbs/30_language_guidance.ipynb #024d5f53
+# %% ../../nbs/30_language_guidance.ipynb #215dcd9e
 class LanguageGuidance(nn.Module):
-    "Cross-attention of text features into each image scale: F_v[s] <- LayerNorm(F_v[s] + Attn(F_v[s], F_l, F_l))."
+    "Cross-attention of text into each image scale: F_v[s] <- LN(F_v[s] + Attn(F_v[s], F_l, F_l))."
 
     def __init__(
         self,
@@ -119,7 +121,8 @@ class LanguageGuidance(nn.Module):
         self.encoder = encoder
         self.project = nn.Linear(encoder.width, d_model)
         self.attention = nn.ModuleList(
-            nn.MultiheadAttention(d_model, cfg.fusion_heads, batch_first=True) for _ in range(scales))
+            nn.MultiheadAttention(d_model, cfg.fusion_heads, batch_first=True)
+            for _ in range(scales))
         self.norm = nn.ModuleList(nn.LayerNorm(d_model) for _ in range(scales))
 
     def forward(
@@ -127,7 +130,7 @@ class LanguageGuidance(nn.Module):
         maps: list[Tensor],  # F_v: one (b, d, h, w) per scale
         texts: list[str],  # b instructions
     ) -> list[Tensor]:
-        "Language-aware maps of the same shapes. Raises ValueError where maps, scales and texts don't fit."
+        "Language-aware maps of the same shapes; ValueError where maps and texts don't fit."
         _check_maps(maps, texts, len(self.attention))
         words, valid = self.encoder(texts)  # (b, t, d_text), (b, t)
         words = self.project(words)  # (b, t, d)
@@ -136,7 +139,8 @@ class LanguageGuidance(nn.Module):
     def guide(self, scale: int, image: Tensor, words: Tensor, valid: Tensor) -> Tensor:
         "Let one scale's map (b, d, h, w) look at the words (b, t, d)."
         pixels = image.flatten(2).transpose(1, 2)  # (b, hw, d)
-        heard, _ = self.attention[scale](pixels, words, words, key_padding_mask=~valid, need_weights=False)
+        heard, _ = self.attention[scale](
+            pixels, words, words, key_padding_mask=~valid, need_weights=False)
         return self.norm[scale](pixels + heard).transpose(1, 2).reshape(image.shape)
 
 # %% ../../nbs/30_language_guidance.ipynb #ea92412b

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'parts_of', 'VisionLLMv1Config', 'from_plain', 'template_vocabulary', 'build', 'Batch', 'true_boxes',
-           'class_targets', 'pairing_cost', 'lesson_of', 'only', 'VisionLLMv1', 'without_downloads']
+           'class_targets', 'pairing_cost', 'lesson_of', 'only', 'Learning', 'Steps', 'without_downloads', 'OnDisk',
+           'VisionLLMv1']
 
 # %% ../../nbs/33_v1_model.ipynb #24df6bab
 import json
@@ -178,36 +179,10 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     return ImageTokens(tokens.embeddings[rows], tokens.centers[rows], tokens.objectness[rows],
                        tokens.extents[rows], layers)
 
-# %% ../../nbs/33_v1_model.ipynb #c63b6eec
-class VisionLLMv1(Answering, LightningModule, PyTorchModelHubMixin):
-    "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
+# %% ../../nbs/33_v1_model.ipynb #5724ca1b
+class Learning:
+    "The half of VisionLLMv1 that learns: its losses for any batch."
 
-    def __init__(
-        self,
-        cfg: VisionLLMv1Config,
-        vocabulary: Vocabulary,
-        backbone: Backbone,
-        guidance: LanguageGuidance,
-        tokenizer: ImageTokenizer,
-        decoder: OpenEndedDecoder,
-    ):
-        super().__init__()
-        self.cfg, self.vocabulary = cfg, vocabulary
-        self.backbone, self.guidance = backbone, guidance
-        self.tokenizer, self.decoder = tokenizer, decoder
-
-    @classmethod
-    def build(cls, size: str = "mini", texts: Iterable[str] = ()) -> "VisionLLMv1":
-        "Random weights; the vocabulary is learned from the instruction templates and `texts`."
-        if size not in SIZES:
-            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(SIZES)}")
-        return build(getattr(VisionLLMv1Config, size)(), template_vocabulary(texts))
-
-    def see(self, pixels: Tensor, texts: list[str]) -> ImageTokens:
-        "Pixels (b, 3, s, s) and b instructions to M image tokens each."
-        return self.tokenizer(self.guidance(self.backbone(pixels), texts))
-
-    # ---- learning
     def collate(self, samples: list[TaskSample]) -> Batch:
         "Task samples of any mix to a batch."
         pixels = torch.stack([image_to_tensor(s.image, self.cfg.image_size) for s in samples])
@@ -247,7 +222,10 @@ class VisionLLMv1(Answering, LightningModule, PyTorchModelHubMixin):
         boxes = [true_boxes(batch.samples[i]).to(self.device) for i in of]
         return tokenizer_loss(only(tokens, of), boxes, [matches[i] for i in of], self.cfg.tokenizer)
 
-    # ---- as Lightning wants it
+# %% ../../nbs/33_v1_model.ipynb #f1d5c717
+class Steps:
+    "What Lightning's Trainer calls."
+
     def training_step(self, batch: Batch, _=None) -> Tensor: return self._step(batch, "train")
 
     def validation_step(self, batch: Batch, _=None) -> Tensor: return self._step(batch, "val")
@@ -271,7 +249,16 @@ class VisionLLMv1(Answering, LightningModule, PyTorchModelHubMixin):
                   for group, lr in zip((rest, language), self.peak_rates())]
         return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
 
-    # ---- on disk
+# %% ../../nbs/33_v1_model.ipynb #ef1199d4
+def without_downloads(cfg: VisionLLMv1Config) -> VisionLLMv1Config:
+    "The same sizes, without fetching published weights that are about to be replaced."
+    return replace(cfg, backbone=replace(cfg.backbone, pretrained=None),
+                   language_model=replace(cfg.language_model, pretrained=False))
+
+
+class OnDisk:
+    "A model is a folder: config.json, model.safetensors, the vocabulary."
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save_weights(self, save_directory, asdict(self.cfg))
         self.vocabulary.save_pretrained(save_directory)
@@ -295,8 +282,31 @@ class VisionLLMv1(Answering, LightningModule, PyTorchModelHubMixin):
         model.cfg = cfg
         return model.to(device).eval()
 
-# %% ../../nbs/33_v1_model.ipynb #ec75905f
-def without_downloads(cfg: VisionLLMv1Config) -> VisionLLMv1Config:
-    "The same sizes, without fetching published weights that are about to be replaced."
-    return replace(cfg, backbone=replace(cfg.backbone, pretrained=None),
-                   language_model=replace(cfg.language_model, pretrained=False))
+# %% ../../nbs/33_v1_model.ipynb #10cc3266
+class VisionLLMv1(Answering, Learning, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
+    "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
+
+    def __init__(
+        self,
+        cfg: VisionLLMv1Config,
+        vocabulary: Vocabulary,
+        backbone: Backbone,
+        guidance: LanguageGuidance,
+        tokenizer: ImageTokenizer,
+        decoder: OpenEndedDecoder,
+    ):
+        super().__init__()
+        self.cfg, self.vocabulary = cfg, vocabulary
+        self.backbone, self.guidance = backbone, guidance
+        self.tokenizer, self.decoder = tokenizer, decoder
+
+    @classmethod
+    def build(cls, size: str = "mini", texts: Iterable[str] = ()) -> "VisionLLMv1":
+        "Random weights; the vocabulary is learned from the instruction templates and `texts`."
+        if size not in SIZES:
+            raise ValueError(f"unknown size {size!r}; accepted are {', '.join(SIZES)}")
+        return build(getattr(VisionLLMv1Config, size)(), template_vocabulary(texts))
+
+    def see(self, pixels: Tensor, texts: list[str]) -> ImageTokens:
+        "Pixels (b, 3, s, s) and b instructions to M image tokens each."
+        return self.tokenizer(self.guidance(self.backbone(pixels), texts))
