@@ -37,7 +37,10 @@ from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian
 from ..weights import find_weights, load_weights, save_weights
 
-# %% ../../nbs/33_v1_model.ipynb #c3225c04
+# %% ../../nbs/33_v1_model.ipynb #2068134b
+SIZES = ("tiny", "mini", "paper")
+
+
 def parts_of(kind: type) -> dict[str, type]:
     "The settings of a dataclass that are dataclasses themselves, {name: class}."
     makers = {f.name: f.default_factory for f in fields(kind)}
@@ -87,10 +90,7 @@ def from_plain(kind: type, plain: dict):
         else: read[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
     return kind(**read)
 
-# %% ../../nbs/33_v1_model.ipynb #245ecd6c
-SIZES = ("tiny", "mini", "paper")
-
-
+# %% ../../nbs/33_v1_model.ipynb #a4569e07
 def template_vocabulary(
     texts: Iterable[str] = (),
     categories: Sequence[str] = (),
