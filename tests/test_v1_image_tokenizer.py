@@ -13,7 +13,8 @@ from visionllm_edu.data.coco import COLOURS, SHAPES, image_to_tensor, shape_poly
 from visionllm_edu.language.instructions import template_texts
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.image_tokenizer import (
-    ImageTokenizer, ImageTokenizerConfig, ImageTokens, match_cost, tokenizer_loss,
+    ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, match_cost,
+    tokenizer_loss,
 )
 from visionllm_edu.v1.language_guidance import LanguageGuidance, LanguageGuidanceConfig, TextEncoder
 from visionllm_edu.vision.backbone import Backbone, BackboneConfig
@@ -95,11 +96,11 @@ def test_two_sure_tokens_on_one_object_cost_more_than_one():
                                           [box], [hungarian(torch.zeros(1, 1))], ImageTokenizerConfig(extent_weight=0.0))
 
 
-# nbs/31_image_tokenizer.ipynb, cell e42b9daa
+# nbs/31_image_tokenizer.ipynb, cell 9faceee6
 def test_permuted_queries_give_permuted_tokens():
     tokenizer, maps, order = small_tokenizer(), random_maps(), torch.randperm(10)
     before = tokenizer(maps)
-    for table in (tokenizer.query, tokenizer.position): table.weight.data = table.weight[order]
+    for table in (tokenizer.queries.content, tokenizer.queries.position): table.weight.data = table.weight[order]
     after = tokenizer(maps)
     for name in ("embeddings", "centers", "objectness", "extents"):
         torch.testing.assert_close(getattr(after, name), getattr(before, name)[:, order], atol=1e-5, rtol=1e-5)
@@ -257,7 +258,7 @@ def test_tokens_find_what_is_named():
     assert (after.objectness.sigmoid() > 0.4).sum() <= 1.1 * named          # and nothing else is claimed
 
 
-# nbs/31_image_tokenizer.ipynb, cell 559ae152
+# nbs/31_image_tokenizer.ipynb, cell 151e8fb3
 def test_solutions():
     from visionllm_edu.vision.deformable import reference_grid
 
@@ -269,8 +270,8 @@ def test_solutions():
     embeddings, centers = average_pool(random_maps(), 16)
     assert embeddings.shape == (2, 16, 32) and centers.shape == (2, 16, 2)
     torch.manual_seed(0)
-    tokenizer = ImageTokenizer(ImageTokenizerConfig.mini())
-    spread = lambda: tokenizer.reference(tokenizer.position.weight).std(0).mean().item()
+    queries = LearnedQueries(60, 128)
+    spread = lambda: queries.reference(queries.position.weight).std(0).mean().item()
     before = spread()
-    nn.init.xavier_uniform_(tokenizer.reference.weight), nn.init.zeros_(tokenizer.reference.bias)
+    nn.init.xavier_uniform_(queries.reference.weight), nn.init.zeros_(queries.reference.bias)
     assert 2 < spread() / before < 3

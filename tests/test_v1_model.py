@@ -276,7 +276,7 @@ def test_paper_size_on_the_meta_device():
     assert not any(p.requires_grad for name, p in model.named_parameters() if "q_proj.base_layer" in name)
 
 
-# nbs/33_v1_model.ipynb, cell f31e81dd
+# nbs/33_v1_model.ipynb, cell bc799018
 def test_lightning_trains_it():
     data = scenes()
     model = tiny_model(data, lr=1e-3, lr_language_model=2e-4)
@@ -286,14 +286,14 @@ def test_lightning_trains_it():
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 2e-4] == model.peak_rates()
     for part in ("", ".pytorch", ".fabric"): logging.getLogger(f"lightning{part}").setLevel(logging.ERROR)
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer, before = Trainer(max_steps=2, accelerator="cpu", **off), model.tokenizer.query.weight.clone()
+    trainer, before = Trainer(max_steps=2, accelerator="cpu", **off), model.tokenizer.queries.content.weight.clone()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(model, DataLoader(six_tasks(data), batch_size=6, collate_fn=model.collate))
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
     assert logged.keys() == {f"train/{k}" for k in ("class", "coordinate", "word", "objectness", "center", "extent", "loss")}
     assert logged["train/loss"] == pytest.approx(sum(v for k, v in logged.items() if k != "train/loss"), rel=1e-4)
-    assert not torch.equal(before, model.tokenizer.query.weight)
+    assert not torch.equal(before, model.tokenizer.queries.content.weight)
 
 
 # nbs/33_v1_model.ipynb, cell 09cdca8b

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['TASK_WEIGHTS', 'HARD_BY_HEART', 'BAR', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks', 'rate_scale',
            'Stream', 'Clock', 'train_losses', 'read_rows', 'read_losses', 'LossLog', 'Keep', 'Progress', 'run_card',
-           'differences', 'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'quiet_lightning',
-           'make_trainer', 'fit', 'train_v1']
+           'differences', 'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision',
+           'quiet_lightning', 'make_trainer', 'fit', 'train_v1', 'v1_stages', 'train_stages']
 
-# %% ../nbs/34_train.ipynb #2692fe73
+# %% ../nbs/34_train.ipynb #8a96f1e7
 import csv
 import hashlib
 import json
@@ -32,11 +32,12 @@ from .data.coco import CocoData
 from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.instructions import TEMPLATES, Instruction
 from .language.vocabulary import Vocabulary
+from .v1.reading import ToldMixture
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
-from .weights import atomic
+from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #2467d43e
+# %% ../nbs/34_train.ipynb #85d0916b
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -57,6 +58,10 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
+    told: bool = False  # scenes come in words instead of pictures: the LM learns alone
+    frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
+    language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
+    matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
     def __post_init__(self):
         if (self.steps is None) == (self.minutes is None):
@@ -124,7 +129,7 @@ class Stream(IterableDataset):
             yield self.mixture[i]
             i += 1
 
-# %% ../nbs/34_train.ipynb #55e25a3b
+# %% ../nbs/34_train.ipynb #42ba1db8
 class Clock(Callback):
     "Counts steps or minutes, sets rates and random numbers by what is done, and ends the run."
 
@@ -144,7 +149,8 @@ class Clock(Callback):
         return min(1.0, trainer.global_step / steps if steps else self.seconds / 60 / minutes)
 
     def on_train_start(self, trainer, model):
-        self.started, self.peaks = self.now(), model.peak_rates()
+        seeing, language = model.peak_rates()
+        self.started, self.peaks = self.now(), [seeing, language * self.recipe.language_rate]
         trainer.should_stop = self.progress(trainer) >= 1  # resumed after its last step
 
     def on_train_batch_start(self, trainer, model, batch, index):
@@ -251,14 +257,15 @@ class Progress(Callback):
     def on_exception(self, trainer, model, exception):
         if self.bar is not None: self.bar.close()
 
-# %% ../nbs/34_train.ipynb #8d6405fd
-def run_card(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> dict:
+# %% ../nbs/34_train.ipynb #4b71bab5
+def run_card(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config, start=None) -> dict:
     "What a run is, as plain data: recipe, data with a fingerprint of its annotations, model."
     objects = [[(a["id"], a["bbox"]) for a in data.records(i)] for i in range(len(data))]
     held = repr((data.categories, data.image_ids, objects))
     about = {"name": data.name, "images": len(data),
              "fingerprint": hashlib.sha256(held.encode()).hexdigest()[:12]}
     card = {"recipe": asdict(recipe), "data": about, "model": asdict(cfg)}
+    if start: card["start"] = digests(find_weights(start))["model.safetensors"]
     return json.loads(json.dumps(card))  # as it will be read back: lists, not tuples
 
 
@@ -273,7 +280,7 @@ def differences(then: dict, now: dict) -> list[str]:
         elif a != b: found.append(f"{name}: then {a}, now {b}")
     return found
 
-# %% ../nbs/34_train.ipynb #6254d568
+# %% ../nbs/34_train.ipynb #38e565e7
 def check_resumable(out: Path, card: dict) -> None:
     "ValueError unless the folder `out` holds a stopped run of the same card."
     for name in ("last.ckpt", "recipe.json", "weights"):
@@ -285,12 +292,12 @@ def check_resumable(out: Path, card: dict) -> None:
 
 
 def _config_of(out: Path) -> VisionLLMv1Config:
-    "The config that a run was begun with."
-    path = out / "weights" / "config.json"
-    if not path.exists(): raise ValueError(f"nothing to resume: {out} has no weights")
+    "The config in a folder of weights."
+    path = out / "config.json"
+    if not path.exists(): raise ValueError(f"{out} has no weights to begin with")
     return from_plain(VisionLLMv1Config, json.loads(path.read_text()))
 
-# %% ../nbs/34_train.ipynb #e2aee568
+# %% ../nbs/34_train.ipynb #97c0da36
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -304,8 +311,8 @@ def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
 
 def mixture_for(data: CocoData, recipe: Recipe, image_size: int) -> TaskMixture:
     "The task samples that a recipe draws from data; ValueError where they serve none of its tasks."
-    r = recipe
-    return TaskMixture(data, r.tasks, seed=r.seed, batch=r.batch_size, image_size=image_size,
+    r, kind = recipe, ToldMixture if recipe.told else TaskMixture
+    return kind(data, r.tasks, seed=r.seed, batch=r.batch_size, image_size=image_size,
                        first_caption=r.first_caption, full_list=r.full_list,
                        random_classes=r.random_classes, max_categories=r.max_categories)
 
@@ -316,7 +323,16 @@ def check_prompts(model: VisionLLMv1, categories: Sequence[str]) -> None:
         for t in range(len(TEMPLATES[task])):
             model.guidance.encoder.tokenize([Instruction(task, tuple(categories), template=t).text])
 
-# %% ../nbs/34_train.ipynb #ced7cd49
+# %% ../nbs/34_train.ipynb #09715146
+@contextmanager
+def matmul_precision(name: str) -> Iterator[None]:
+    "Inside this block float32 products have torch's precision of that name."
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try: yield
+    finally: torch.set_float32_matmul_precision(before)
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     "Inside this block Lightning keeps its tips and hardware notes to itself."
@@ -352,7 +368,7 @@ def fit(trainer: Trainer, model: VisionLLMv1, loader: DataLoader, checkpoint: Pa
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #7dc7c369
+# %% ../nbs/34_train.ipynb #f01e8729
 def train_v1(
     data: CocoData,
     recipe: Recipe,
@@ -363,33 +379,76 @@ def train_v1(
     quiet: bool = False,
     checkpoint_minutes: float = 2.0,  # between two saves of the state; 0: after each step
     callbacks: Sequence[Callback] = (),  # more of them
+    start: str | Path | None = None,  # weights to begin with, as `from_pretrained` takes them
 ) -> VisionLLMv1:
     "Returns the trained model; ValueError, before anything is written, for a run that can't be."
     out = Path(out)
-    if resume and cfg is None: cfg = _config_of(out)
+    if resume and cfg is None: cfg = _config_of(out / "weights")
+    if start and not resume: cfg = _config_of(find_weights(start))
     cfg = replace(cfg or VisionLLMv1Config.mini(), categories=tuple(data.categories))
-    card = run_card(data, recipe, cfg)
+    card = run_card(data, recipe, cfg, start)
     if resume: check_resumable(out, card)
     mixture, clock = mixture_for(data, recipe, cfg.image_size), Clock(recipe)
     own = [clock, LossLog(out / "losses.csv"), Keep(out, checkpoint_minutes),
            Progress(clock, quiet)]
     with quiet_lightning():
         trainer = make_trainer(recipe, [*own, *callbacks], accelerator)
-        if resume: model = VisionLLMv1.from_pretrained(out / "weights").train()
-        else: model = _begin(data, recipe, out, cfg, card)
+        if resume: model = VisionLLMv1.from_pretrained(out / "weights")
+        else: model = _begin(data, recipe, out, cfg, card, start)
+        for part in recipe.frozen: model.get_submodule(part).requires_grad_(False)
         stream = Stream(mixture, lambda: trainer.global_step * recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size, collate_fn=model.collate)
-        fit(trainer, model, loader, out / "last.ckpt" if resume else None)
+        with matmul_precision(recipe.matmul):
+            fit(trainer, model.train(), loader, out / "last.ckpt" if resume else None)
     model.eval().save_pretrained(out / "weights")
     return model
 
-# %% ../nbs/34_train.ipynb #b535ecf6
-def _begin(data, recipe, out, cfg, card) -> VisionLLMv1:
-    "A fresh model in a fresh folder; what an earlier run left there goes first."
+# %% ../nbs/34_train.ipynb #aa086b0c
+def _begin(data, recipe, out, cfg, card, start) -> VisionLLMv1:
+    "The model to train, in a fresh folder; what an earlier run left there goes first."
     seed_everything(recipe.seed, verbose=False)
-    model = build(cfg, vocabulary_for(data))
+    model = VisionLLMv1.from_pretrained(start) if start else build(cfg, vocabulary_for(data))
+    model.cfg = cfg
     if recipe.full_list: check_prompts(model, data.categories)
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)
     model.save_pretrained(out / "weights")
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
+
+# %% ../nbs/34_train.ipynb #32b678d4
+def v1_stages(
+    minutes: float = 170.0,  # of all stages together
+    seed: int = 0,
+) -> dict[str, Recipe]:
+    "The stages of v1's training by name: words alone, detection, then all tasks (paper §4.1)."
+    common = dict(batch_size=8, seed=seed, matmul="medium")
+    reading = {"detect": 2.0, "segment": 1.0, "caption": 1.0, "answer": 2.0}
+    everything = {"detect": 2.0, "segment": 2.5, "pose": 1.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
+    return {
+        "0-reading": Recipe(reading, minutes=0.06 * minutes, told=True, full_list=0.2, **common),
+        "1-detection": Recipe({"detect": 1.0}, minutes=0.24 * minutes, language_rate=0.2,
+                              full_list=0.4, **common),
+        "2-all-tasks": Recipe(everything, minutes=0.70 * minutes, language_rate=0.3,
+                              frozen=("backbone",), **common)}
+
+
+def train_stages(
+    data: CocoData,
+    stages: dict[str, Recipe],  # by name, in order
+    out: str | Path,  # holds a folder for each stage; the last one's `weights` are the result
+    cfg: VisionLLMv1Config | None = None,
+    resume: bool = False,  # go on with the stage that was stopped; finished ones are kept
+    **options,  # accelerator, quiet, callbacks, ...: see `train_v1`
+) -> VisionLLMv1:
+    "Trains stage after stage, each from the weights of the one before. Returns the model."
+    start, model = None, None
+    for name, recipe in stages.items():
+        folder = Path(out, name)
+        begun, done = (folder / "last.ckpt").exists(), folder / "done.json"
+        if not (resume and done.exists()):
+            done.unlink(missing_ok=True)
+            model = train_v1(data, recipe, folder, cfg if start is None else None,
+                             resume and begun, start=start, **options)
+            with atomic(done) as tmp: tmp.write_text(json.dumps({"finished": True}) + "\n")
+        start = folder / "weights"
+    return model or VisionLLMv1.from_pretrained(start)

@@ -304,7 +304,7 @@ class Memory:
         if len(self.boundaries) < 200_000: self.boundaries[key] = points
         return points
 
-# %% ../../nbs/14_tasks.ipynb #4160da87
+# %% ../../nbs/14_tasks.ipynb #b64a3254
 class TaskMixture(Dataset):
     "Task samples without end: item i depends on (seed, i) alone, so a run can go on anywhere."
 
@@ -332,14 +332,19 @@ class TaskMixture(Dataset):
         self._shares = np.array([*self.tasks.values()]) / sum(self.tasks.values())
 
     def __getitem__(self, index: int) -> TaskSample:
+        row, sample, instruction, rng = self.draw(index)
+        sample = replace(sample, image=self.memory.image(row))
+        return make_task(sample, instruction, self.data.categories,
+                         None if self.first_caption else rng, self.memory.boundary)
+
+    def draw(self, index: int) -> tuple[int, Sample, Instruction, np.random.Generator]:
+        "What item `index` is about: a place in the data, its sample without picture, what to ask."
         rng = np.random.default_rng([self.seed, index])
         task = [*self.tasks][rng.choice(len(self._shares), p=self._shares)]
         row = _pick(self.rows[task], rng)
-        sample = replace(self.data.sample(row, image=False), image=self.memory.image(row))
+        sample = self.data.sample(row, image=False)
         full = np.random.default_rng([self.seed, 1, index // self.batch]).random() < self.instruction.full_list
-        instruction = self.instruction(task, sample, rng, full)
-        return make_task(sample, instruction, self.data.categories,
-                         None if self.first_caption else rng, self.memory.boundary)
+        return row, sample, self.instruction(task, sample, rng, full), rng
 
 # %% ../../nbs/14_tasks.ipynb #4dd31650
 def _check_weights(tasks):

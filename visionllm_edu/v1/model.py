@@ -7,7 +7,7 @@ __all__ = ['SIZES', 'parts_of', 'VisionLLMv1Config', 'from_plain', 'template_voc
            'class_targets', 'pairing_cost', 'lesson_of', 'only', 'Learning', 'Steps', 'without_downloads', 'OnDisk',
            'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #24df6bab
+# %% ../../nbs/33_v1_model.ipynb #e38baf64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -33,6 +33,7 @@ from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
     Blocks, Context, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss)
+from .reading import Reading, Told, ToldBatch
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian
 from ..weights import find_weights, load_weights, save_weights
@@ -172,24 +173,27 @@ def lesson_of(
     shares[:, 0] = 1  # and its class weighs 1, whatever the number of points
     return Blocks.sets([row], [q]), targets.flatten(), shares.flatten()
 
-# %% ../../nbs/33_v1_model.ipynb #b9dd5c93
+# %% ../../nbs/33_v1_model.ipynb #fbdd9c51
 def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     "The tokens of some samples of a batch."
+    pick = lambda found: replace(found, **{name: value[rows] for name, value in vars(found).items()
+                                           if isinstance(value, Tensor)})
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
-    return ImageTokens(tokens.embeddings[rows], tokens.centers[rows], tokens.objectness[rows],
-                       tokens.extents[rows], layers)
+    return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #5724ca1b
+# %% ../../nbs/33_v1_model.ipynb #b6b0c9b9
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
     def collate(self, samples: list[TaskSample]) -> Batch:
         "Task samples of any mix to a batch."
+        if isinstance(samples[0], Told): return self.collate_told(samples)
         pixels = torch.stack([image_to_tensor(s.image, self.cfg.image_size) for s in samples])
         return Batch(pixels, [self.vocabulary.encode(s.instruction.text) for s in samples], samples)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch | ToldBatch) -> dict[str, Tensor]:
         "The terms of L_tok and L_dec by name, for any mix of tasks (paper App. B)."
+        if isinstance(batch, ToldBatch): return self.told_losses(batch)
         tokens = self.see(batch.pixels, [s.instruction.text for s in batch.samples])
         context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers)
         matches = self.match(batch, tokens, context)
@@ -282,8 +286,8 @@ class OnDisk:
         model.cfg = cfg
         return model.to(device).eval()
 
-# %% ../../nbs/33_v1_model.ipynb #10cc3266
-class VisionLLMv1(Answering, Learning, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
+# %% ../../nbs/33_v1_model.ipynb #11efa250
+class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
     def __init__(

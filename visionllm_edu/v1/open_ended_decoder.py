@@ -156,7 +156,7 @@ def _check_request(prompts: list, embeddings: Tensor, centers: Tensor, d: int, v
         raise ValueError(f"{b} instructions need embeddings ({b}, m, {d}) and centers ({b}, m, 2), "
                          f"got {tuple(embeddings.shape)} and {tuple(centers.shape)}")
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #a31a7582
+# %% ../../nbs/32_open_ended_decoder.ipynb #103c2a80
 class InstructionReader(nn.Module):
     "The reading half of the decoder: instructions with image tokens in them (paper §3.4)."
 
@@ -191,7 +191,11 @@ class InstructionReader(nn.Module):
     ) -> Context:
         "Puts the image tokens in place of `<image>`, and reads; ValueError if that can't be done."
         _check_request(prompts, embeddings, centers, self.see[0].in_features, self.vocabulary)
-        image, device = self.image_tokens(embeddings, centers), embeddings.device
+        return self.read_tokens(prompts, self.image_tokens(embeddings, centers))
+
+    def read_tokens(self, prompts: list[list[int]], image: Tensor) -> Context:
+        "The same for image tokens (b, m, d) that speak the LM's language already."
+        device = image.device
         embed, image_id = self.language_model.embed, self.vocabulary.image_id
         rows = [splice(embed(torch.tensor(ids, device=device)), x, ids.index(image_id))
                 for ids, x in zip(prompts, image)]
