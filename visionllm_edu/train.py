@@ -8,7 +8,7 @@ __all__ = ['TASK_WEIGHTS', 'HARD_BY_HEART', 'BAR', 'Recipe', 'recipe_for', 'over
            'differences', 'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision',
            'quiet_lightning', 'make_trainer', 'fit', 'train_v1', 'v1_stages', 'train_stages']
 
-# %% ../nbs/34_train.ipynb #8a96f1e7
+# %% ../nbs/34_train.ipynb #2cfbd3b7
 import csv
 import hashlib
 import json
@@ -32,12 +32,12 @@ from .data.coco import CocoData
 from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.instructions import TEMPLATES, Instruction
 from .language.vocabulary import Vocabulary
-from .v1.reading import ToldMixture
+from .v1.reading import DrillMixture, ToldMixture
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #85d0916b
+# %% ../nbs/34_train.ipynb #e3e09773
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -58,7 +58,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    told: bool = False  # scenes come in words instead of pictures: the LM learns alone
+    source: str = "pictures"  # or "words": told scenes, or "drills": dictionaries; no picture
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
@@ -297,7 +297,7 @@ def _config_of(out: Path) -> VisionLLMv1Config:
     if not path.exists(): raise ValueError(f"{out} has no weights to begin with")
     return from_plain(VisionLLMv1Config, json.loads(path.read_text()))
 
-# %% ../nbs/34_train.ipynb #97c0da36
+# %% ../nbs/34_train.ipynb #88785276
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -311,7 +311,8 @@ def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
 
 def mixture_for(data: CocoData, recipe: Recipe, image_size: int) -> TaskMixture:
     "The task samples that a recipe draws from data; ValueError where they serve none of its tasks."
-    r, kind = recipe, ToldMixture if recipe.told else TaskMixture
+    r, kind = recipe, ToldMixture if recipe.source == "words" else TaskMixture
+    if r.source == "drills": return DrillMixture(data, r.seed)
     return kind(data, r.tasks, seed=r.seed, batch=r.batch_size, image_size=image_size,
                        first_caption=r.first_caption, full_list=r.full_list,
                        random_classes=r.random_classes, max_categories=r.max_categories)
@@ -415,7 +416,7 @@ def _begin(data, recipe, out, cfg, card, start) -> VisionLLMv1:
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
 
-# %% ../nbs/34_train.ipynb #32b678d4
+# %% ../nbs/34_train.ipynb #1602f489
 def v1_stages(
     minutes: float = 170.0,  # of all stages together
     seed: int = 0,
@@ -425,10 +426,13 @@ def v1_stages(
     reading = {"detect": 2.0, "segment": 1.0, "caption": 1.0, "answer": 2.0}
     everything = {"detect": 2.0, "segment": 2.5, "pose": 1.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
     return {
-        "0-reading": Recipe(reading, minutes=0.06 * minutes, told=True, full_list=0.2, **common),
-        "1-detection": Recipe({"detect": 1.0}, minutes=0.24 * minutes, language_rate=0.2,
+        "0-drills": Recipe({"detect": 1.0}, 64, minutes=0.05 * minutes, source="drills",
+                           language_rate=1.5, seed=seed, matmul="medium"),
+        "0-words": Recipe(reading, 16, minutes=0.05 * minutes, source="words", full_list=0.2,
+                          seed=seed, matmul="medium"),
+        "1-detection": Recipe({"detect": 1.0}, minutes=0.25 * minutes, language_rate=0.2,
                               full_list=0.4, **common),
-        "2-all-tasks": Recipe(everything, minutes=0.70 * minutes, language_rate=0.3,
+        "2-all-tasks": Recipe(everything, minutes=0.65 * minutes, language_rate=0.3,
                               frozen=("backbone",), **common)}
 
 

@@ -101,7 +101,7 @@ def template_vocabulary(
     prompts = [*template_texts(), class_dictionary(categories, range(len(categories)))]
     return Vocabulary.train(texts, text_size, prompts=prompts)
 
-# %% ../../nbs/33_v1_model.ipynb #9f934b81
+# %% ../../nbs/33_v1_model.ipynb #bb8e617e
 def build(cfg: VisionLLMv1Config, vocabulary: Vocabulary) -> "VisionLLMv1":
     "The one place that knows how the parts of v1 fit together."
     d = cfg.tokenizer.deformable.d_model
@@ -109,7 +109,8 @@ def build(cfg: VisionLLMv1Config, vocabulary: Vocabulary) -> "VisionLLMv1":
         raise ValueError(f"backbone.d_model is {cfg.backbone.d_model}, tokenizer.deformable.d_model "
                          f"is {d}: the tokenizer reads the backbone's maps, so give one width")
     guidance = LanguageGuidance(cfg.guidance, TextEncoder(cfg.guidance, vocabulary), d)
-    language_model = LanguageModel(cfg.language_model, len(vocabulary), vocabulary.location_ids)
+    language_model = LanguageModel(cfg.language_model, len(vocabulary), vocabulary.location_ids,
+                                   vocabulary.class_ids)
     decoder = OpenEndedDecoder(cfg.decoder, language_model, vocabulary, d)
     return VisionLLMv1(cfg, vocabulary, build_backbone(cfg.backbone), guidance,
                        ImageTokenizer(cfg.tokenizer), decoder)

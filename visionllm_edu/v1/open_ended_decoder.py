@@ -156,7 +156,7 @@ def _check_request(prompts: list, embeddings: Tensor, centers: Tensor, d: int, v
         raise ValueError(f"{b} instructions need embeddings ({b}, m, {d}) and centers ({b}, m, 2), "
                          f"got {tuple(embeddings.shape)} and {tuple(centers.shape)}")
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #103c2a80
+# %% ../../nbs/32_open_ended_decoder.ipynb #9c4ce3ab
 class InstructionReader(nn.Module):
     "The reading half of the decoder: instructions with image tokens in them (paper §3.4)."
 
@@ -175,7 +175,8 @@ class InstructionReader(nn.Module):
         self.tie = nn.Linear(d, d)
         self.along = nn.Linear(4 * PHASE_WAVES, d)
         self.shape = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
-        nn.init.normal_(self.place.weight, std=0.02)
+        nn.init.eye_(self.tie.weight), nn.init.zeros_(self.tie.bias)
+        nn.init.normal_(self.place.weight, std=0.005)
         nn.init.normal_(self.along.weight, std=0.05)
 
     def image_tokens(self, embeddings: Tensor, centers: Tensor) -> Tensor:
