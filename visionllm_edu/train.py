@@ -416,7 +416,7 @@ def _begin(data, recipe, out, cfg, card, start) -> VisionLLMv1:
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
 
-# %% ../nbs/34_train.ipynb #1602f489
+# %% ../nbs/34_train.ipynb #86d11526
 def v1_stages(
     minutes: float = 170.0,  # of all stages together
     seed: int = 0,
@@ -426,13 +426,13 @@ def v1_stages(
     reading = {"detect": 2.0, "segment": 1.0, "caption": 1.0, "answer": 2.0}
     everything = {"detect": 2.0, "segment": 2.5, "pose": 1.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
     return {
-        "0-drills": Recipe({"detect": 1.0}, 64, minutes=0.05 * minutes, source="drills",
+        "0-drills": Recipe({"detect": 1.0}, 64, minutes=0.065 * minutes, source="drills",
                            language_rate=1.5, seed=seed, matmul="medium"),
         "0-words": Recipe(reading, 16, minutes=0.05 * minutes, source="words", full_list=0.2,
                           seed=seed, matmul="medium"),
         "1-detection": Recipe({"detect": 1.0}, minutes=0.25 * minutes, language_rate=0.2,
                               full_list=0.4, **common),
-        "2-all-tasks": Recipe(everything, minutes=0.65 * minutes, language_rate=0.3,
+        "2-all-tasks": Recipe(everything, minutes=0.635 * minutes, language_rate=0.3,
                               frozen=("backbone",), **common)}
 
 

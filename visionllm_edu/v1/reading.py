@@ -69,7 +69,7 @@ class ToldMixture(TaskMixture):
         return Told(instruction, [objects[k] for k in order], centers.astype(np.float32),
                     asked[order], answer)
 
-# %% ../../nbs/32b_reading.ipynb #2f535672
+# %% ../../nbs/32b_reading.ipynb #e751f471
 def drill_words(data: CocoData) -> list[str]:
     "Categories, and all words of the phrases of the first 300 images."
     samples = (data.sample(i, image=False) for i in range(min(300, len(data))))
@@ -84,12 +84,13 @@ class DrillMixture:
         self,
         data: CocoData,
         seed: int = 0,
-        grow: int = 20_000,  # after so many drills lists get longer: 4 words, 8, 12, 16
+        grow: int = 45_000,  # after so many drills lists of 2 to 4 words start to get longer
     ):
         self.words, self.seed, self.grow = drill_words(data), seed, grow
 
     def __getitem__(self, index: int) -> Told:
-        rng, longest = np.random.default_rng([self.seed, 2, index]), 4 * min(4, 1 + index // self.grow)
+        rng = np.random.default_rng([self.seed, 2, index])
+        longest = 4 + min(12, 4 * max(0, index - self.grow) // (self.grow // 4))
         k = min(int(rng.integers(2, longest + 1)), len(self.words))
         names = [self.words[j] for j in rng.permutation(len(self.words))[:k]]
         indices = tuple(rng.permutation(NUM_CLASSES)[:k].tolist())
