@@ -1,4 +1,4 @@
-# make demo | test | lab | export | notebooks | train | hooks. All of them set themselves up in .venv first.
+# make demo | test | lab | export | notebooks | browser-test | train | hooks. All of them set themselves up in .venv first.
 # Another interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 MIN := $(shell sed -n 's/^min_python *= *//p' settings.ini)
@@ -8,14 +8,15 @@ KEY := $(shell cat settings.ini setup.py constraints.txt | cksum | cut -d' ' -f1
 READY := .venv/ready-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab export notebooks train hooks
+.PHONY: help demo test lab export notebooks browser-test train hooks
 
 help:
-	@echo "make demo       train a tiny VisionLLM on scenes drawn in code, then look at out/demo/index.html (5 minutes)"
+	@echo "make demo       ask the trained VisionLLM about new scenes, then look at out/demo/index.html (1 minute)"
 	@echo "make test       check everything: notebooks, export, tests, README (10 minutes)"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
+	@echo "make browser-test  open the playground in JupyterLab in headless Chromium, move a slider, keep a screenshot (1 minute)"
 	@echo "make train      train VisionLLM v1 as the shipped weights were (hours on a CPU, minutes on a GPU)"
 	@echo "make hooks      clean and export before each git commit"
 
@@ -31,7 +32,7 @@ $(READY):
 	@rm -f .venv/ready-* && touch $@
 
 demo: $(READY)
-	@echo "Demo: VisionLLM v1 learns to answer instructions on a few scenes. Under 5 minutes on 2 CPU cores."
+	@echo "Demo: VisionLLM v1 answers instructions about scenes it has never seen. About a minute on 2 CPU cores."
 	@$(PY) -m visionllm_edu demo --out out/demo
 
 test: $(READY)
@@ -47,8 +48,11 @@ export: $(READY)
 notebooks: $(READY)
 	@$(FACTORY) notebooks $(ONLY)
 
+browser-test: $(READY)
+	@$(PY) -m visionllm_edu.browser --out out/browser
+
 train: $(READY)
-	@$(PY) -m visionllm_edu train v1
+	@$(PY) -m visionllm_edu train v1 --stages --data toybox:train --out out/v1-toybox
 
 hooks: $(READY)
 	@git config core.hooksPath .githooks && echo "git now cleans and exports before each commit"

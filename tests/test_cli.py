@@ -38,7 +38,7 @@ def run(*line):
     return status, out.getvalue(), err.getvalue()
 
 
-# nbs/91_cli.ipynb, cell a53914bb
+# nbs/91_cli.ipynb, cell c737b923
 def test_bad_input_gets_one_line():
     with TemporaryDirectory() as folder:
         spec, out = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "run")
@@ -52,6 +52,9 @@ def test_bad_input_gets_one_line():
                 "subset of 0": [*train, "--steps", 1, "--overfit", 0], "subset of -2": [*train, "--steps", 1, "--overfit", -2],
                 "batch_size is 0": [*train, "--steps", 1, "--batch-size", 0], "seed is -1": [*train, "--steps", 1, "--seed", -1],
                 "tasks juggle": [*train, "--steps", 1, "--tasks", "juggle"], "huge": ["train", "v1", "--size", "huge"],
+                "--steps does not go": [*train, "--stages", "--steps", 5], "--tasks does not go": [*train, "--stages", "--tasks", "pose"],
+                "3 devices": [*train, "--steps", 1, "--batch-size", 4, "--devices", 3, "--accelerator", "cpu"],
+                "no run.json": ["ship", Path(folder, "nothing")], "holds no stages": ["ship", Path(folder, "nothing"), "--run", folder],
                 "checkpoint-minutes": [*train, "--steps", 1, "--checkpoint-minutes", -1],
                 "accelerator 'abacus'": [*train, "--steps", 1, "--accelerator", "abacus"],
                 "nothing to resume": [*train, "--steps", 1, "--resume"],

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.demo import object_card, page, requests_for, run_demo, turn
+from visionllm_edu.demo import object_card, page, requests_for, run_demo, show_weights, turn
 from visionllm_edu.language.instructions import Instruction
 from visionllm_edu.reply import Detections, Reply
 from visionllm_edu.train import read_losses
@@ -113,6 +113,22 @@ def test_demo_from_drawing_to_page():
     assert f"the 2 scenes below for 0.02 minutes: {steps} steps, 6 tasks at once" in text and "0.5 million parameters" in text
     assert [line[:6] for line in told.getvalue().splitlines() if " of 3:" in line] == ["1 of 3", "2 of 3", "3 of 3"]
     assert told.getvalue().strip().endswith("index.html") and again.cfg.categories == ("ball", "block", "kite")
+
+
+# nbs/36_demo.ipynb, cell 72cfa1df
+def test_demo_of_weights():
+    with TemporaryDirectory() as out:
+        weights, spec = Path(out, "weights"), write_shapes(FOLDER.name, n=2)
+        torch.manual_seed(0)
+        model = VisionLLMv1.build("tiny")
+        model.cfg = replace(model.cfg, categories=("ball", "block", "kite"))
+        model.save_pretrained(weights)
+        with redirect_stdout(io.StringIO()): scores = show_weights(Path(out, "page"), str(weights), spec, quiet=True, images=1)
+        text = Path(out, "page", "index.html").read_text()
+        assert json.loads(Path(out, "page", "scores.json").read_text()) == scores
+        assert "One picture, many instructions" in text and "&lt;c77&gt;" in text and "8 points" in text
+        with pytest.raises(ValueError, match="no-such-weights"): show_weights(Path(out, "other"), "no-such-weights")
+        assert not Path(out, "other").exists()
 
 
 # nbs/36_demo.ipynb, cell d27aa029

@@ -19,7 +19,7 @@ from visionllm_edu.metrics import coco_ap
 from visionllm_edu.reply import Detections, Reply
 
 
-# nbs/35_evaluate.ipynb, cell 0478a996
+# nbs/35_evaluate.ipynb, cell 91f8bdd3
 class Echo:
     "A model that answers with the truth, spoiled by `damage(detections, sample)`; silent about pictures it does not know."
 
@@ -27,7 +27,7 @@ class Echo:
         self.known = {data.image(i).tobytes(): data.sample(i, image=False) for i in range(len(data))}
         self.data, self.damage, self.asked = data, damage, []
 
-    def respond(self, images, instructions, threshold=0.3, batch_size=16):
+    def respond(self, images, instructions, threshold=0.3, batch_size=16, most=None):
         self.asked += instructions
         return [self.reply(self.known.get(i.tobytes()), q) for i, q in zip(images, instructions)]
 
@@ -92,10 +92,10 @@ def test_echo_scores_full_marks_under_the_agreed_names():
     assert full == pytest.approx([1.0] * 8)
 
 
-# nbs/35_evaluate.ipynb, cell fc88a6c6
+# nbs/35_evaluate.ipynb, cell 32f1816e
 def test_silence_scores_nothing():
     class Silent:
-        def respond(self, images, instructions, threshold=0.3, batch_size=16):
+        def respond(self, images, instructions, threshold=0.3, batch_size=16, most=None):
             return [Reply(text="") if q.is_text else Reply(detections=table([], [], [], **extra(q, i)))
                     for i, q in zip(images, instructions)]
 

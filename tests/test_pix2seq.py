@@ -1,6 +1,6 @@
 """Tests of visionllm_edu/pix2seq.py.
 
-Generated from nbs/37_pix2seq.ipynb by make export: do not edit, edit the notebook.
+Generated from nbs/38_pix2seq.ipynb by make export: do not edit, edit the notebook.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import Blocks
 
 
-# nbs/37_pix2seq.ipynb, cell 579385cd
+# nbs/38_pix2seq.ipynb, cell 579385cd
 def small_world(n=2):
     "n pictures of shapes, samples in which everything is asked for, and a tiny config."
     data = load_data(write_shapes(tempfile.mkdtemp(), n=n))
@@ -29,7 +29,7 @@ def small_world(n=2):
     return data, samples, replace(VisionLLMv1Config.tiny(), categories=tuple(data.categories))
 
 
-# nbs/37_pix2seq.ipynb, cell dd57b8c0
+# nbs/38_pix2seq.ipynb, cell dd57b8c0
 def test_boxes_survive_the_way_through_tokens():
     torch.manual_seed(0)
     v, corners = template_vocabulary(), torch.rand(500, 4)
@@ -41,7 +41,7 @@ def test_boxes_survive_the_way_through_tokens():
     assert read_boxes(outside, v).tolist() == [[0, 0, 1, 1]]
 
 
-# nbs/37_pix2seq.ipynb, cell 78812c61
+# nbs/38_pix2seq.ipynb, cell 78812c61
 def test_sentences_say_what_the_sample_holds():
     torch.manual_seed(0)
     data, samples, cfg = small_world()
@@ -60,7 +60,7 @@ def test_sentences_say_what_the_sample_holds():
     assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 1
 
 
-# nbs/37_pix2seq.ipynb, cell 8488e78d
+# nbs/38_pix2seq.ipynb, cell 8488e78d
 def test_written_sentence_is_what_training_sees():
     torch.manual_seed(0)
     data, samples, cfg = small_world()
@@ -78,7 +78,7 @@ def test_written_sentence_is_what_training_sees():
     torch.testing.assert_close(sure, scores, rtol=1e-4, atol=1e-6)
 
 
-# nbs/37_pix2seq.ipynb, cell 657eb2e4
+# nbs/38_pix2seq.ipynb, cell 657eb2e4
 def test_batch_writes_as_one_alone():
     torch.manual_seed(1)
     data, samples, cfg = small_world()
@@ -95,7 +95,7 @@ def test_batch_writes_as_one_alone():
     with pytest.raises(ValueError, match="writes boxes"): model.respond([data.image(0)], [Instruction("caption")])
 
 
-# nbs/37_pix2seq.ipynb, cell b95ccdab
+# nbs/38_pix2seq.ipynb, cell b95ccdab
 def test_one_set_in_parallel_is_one_set_step_by_step():
     torch.manual_seed(0)
     data, samples, cfg = small_world()
@@ -113,7 +113,7 @@ def test_one_set_in_parallel_is_one_set_step_by_step():
     torch.testing.assert_close(torch.stack(steps), at_once, rtol=1e-4, atol=1e-5)
 
 
-# nbs/37_pix2seq.ipynb, cell fab6026e
+# nbs/38_pix2seq.ipynb, cell fab6026e
 def learn_by_heart(model, batch, steps, lr=2e-3):
     "Steps on one batch; returns the losses."
     optimizer, curve = torch.optim.AdamW(model.parameters(), lr=lr), []
@@ -127,7 +127,7 @@ def learn_by_heart(model, batch, steps, lr=2e-3):
     return curve
 
 
-# nbs/37_pix2seq.ipynb, cell b628eb88
+# nbs/38_pix2seq.ipynb, cell b628eb88
 def test_it_learns_two_pictures_and_every_part_learns():
     torch.manual_seed(0)
     data, samples, cfg = small_world()
@@ -141,7 +141,7 @@ def test_it_learns_two_pictures_and_every_part_learns():
     assert curve[-1] < 0.6 * curve[0]
 
 
-# nbs/37_pix2seq.ipynb, cell 7fa9cf47
+# nbs/38_pix2seq.ipynb, cell 7fa9cf47
 def test_weights_come_back_from_a_folder():
     torch.manual_seed(0)
     data, samples, cfg = small_world()

@@ -7,6 +7,7 @@ import json
 import math
 import pytest
 import torch
+import torch.distributed as dist
 from collections import Counter
 from dataclasses import replace
 from lightning.pytorch import Callback

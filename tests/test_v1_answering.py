@@ -28,7 +28,7 @@ def scenes(n=6):
     return load_data(write_shapes(FOLDER.name, n=n))
 
 
-# nbs/33b_answering.ipynb, cell e04b8774
+# nbs/33b_answering.ipynb, cell fa84d7e9
 def test_scores_behave():
     torch.manual_seed(0)
     objectness, said = torch.randn(50), 3 * torch.randn(50, 9)
@@ -41,6 +41,7 @@ def test_scores_behave():
     assert (set_scores(objectness, louder, [2, 5]) < scores).all()
     order = best_first(scores, 0.1)
     assert (scores[order].diff() <= 0).all() and len(order) == (scores >= 0.1).sum()
+    assert torch.equal(best_first(scores, 0.1, most=3), order[:3])
     assert len(best_first(scores, 1.0)) == 0 and len(best_first(scores[:0], 0.5)) == 0
 
 

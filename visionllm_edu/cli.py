@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SPEC', 'TASKS', 'COMMANDS', 'Parser', 'parser', 'train_command', 'evaluate_command', 'write_json', 'data_command',
-           'demo_command', 'bench_command', 'main']
+           'demo_command', 'ship_command', 'bench_command', 'main']
 
-# %% ../nbs/91_cli.ipynb #ac30bb84
+# %% ../nbs/91_cli.ipynb #58fbcf8d
 import argparse
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -24,19 +25,23 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
-# %% ../nbs/91_cli.ipynb #cf0b20fe
+# %% ../nbs/91_cli.ipynb #86820046
 def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("version", choices=["v1"])
     p.add_argument("--size", choices=["tiny", "mini", "paper"],
                    help="of the model (default mini; a resumed run keeps its own)")
     p.add_argument("--data", default="toybox:train:5000", help=SPEC + " (default %(default)s)")
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
+    p.add_argument("--stages", action="store_true",
+                   help="the whole course: words, detection, all tasks (170 minutes, if not told)")
     p.add_argument("--tasks", nargs="+", help=f"{TASKS} (default: all that the data serve)")
     stop = p.add_mutually_exclusive_group()
     stop.add_argument("--minutes", type=float, help="stop after so many minutes (default 60)")
     stop.add_argument("--steps", type=int, help="stop after so many steps")
     p.add_argument("--batch-size", type=int, help="(default 16, with --overfit 8)")
     p.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, ... (Lightning's names)")
+    p.add_argument("--devices", type=int, default=1, metavar="N", help="share batches among N (DDP)")
+    p.add_argument("--precision", default="auto", help="Lightning's names (auto: bf16 on CUDA)")
     p.add_argument("--out", default="out/v1", help="folder of the run (default %(default)s)")
     p.add_argument("--resume", action="store_true", help="go on from OUT/last.ckpt")
     p.add_argument("--overwrite", action="store_true", help="begin anew where OUT holds a run")
@@ -66,49 +71,73 @@ def _data_options(p: argparse.ArgumentParser) -> None:
         "1 when a record must be mended first, 2 when there is nothing to check"))
     p.add_argument("spec", help=SPEC)
 
-# %% ../nbs/91_cli.ipynb #111acabc
+# %% ../nbs/91_cli.ipynb #4cf49731
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     about = "VisionLLM, built step by step: train, evaluate, look."
     top = Parser(prog="visionllm", description=about)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    p = commands.add_parser("demo", help="train a small v1 on drawn scenes, score it, show answers")
+    p = commands.add_parser("demo", help="ask trained weights about new scenes, and write a page")
     p.add_argument("--out", default="out/demo", help="folder of the page (default %(default)s)")
-    p.add_argument("--minutes", type=float, default=3.0, help="of training (default %(default)s)")
+    p.add_argument("--weights", default="v1-toybox", help="(default %(default)s)")
+    p.add_argument("--minutes", type=float, help="instead, train from nothing on 8 scenes for so long")
     _train_options(commands.add_parser("train", help="train a model, or go on with --resume"))
     _evaluate_options(commands.add_parser("evaluate", help="score weights by free generation"))
     _data_options(commands.add_parser("data", help="write Toybox, or check a data set"))
+    p = commands.add_parser("ship", help="make a folder of weights with logs and card; or the card anew")
+    p.add_argument("folder", help="to write, such as data/weights/v1-toybox")
+    p.add_argument("--run", help="folder of a finished `train v1 --stages`; without it: the card alone")
     p = commands.add_parser("bench", help="measure speed beside other ways to do the same")
     p.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return top
 
-# %% ../nbs/91_cli.ipynb #c9c6af3e
+# %% ../nbs/91_cli.ipynb #f34a367c
 def train_command(a: argparse.Namespace) -> None:
     "Train; what was repaired in the data is said before the first step."
     from visionllm_edu.data.coco import load_data
+    from visionllm_edu.stages import Sketches, train_stages
     from visionllm_edu.train import overfit_recipe, recipe_for, train_v1
     from visionllm_edu.v1.model import VisionLLMv1Config
 
-    make = recipe_for if a.overfit is None else overfit_recipe
+    stages = _stages(a)
     minutes = 60.0 if a.minutes is None and a.steps is None else a.minutes
-    recipe = make(a.steps, minutes, a.seed, a.tasks, a.batch_size)
-    _check_run(a)
+    make = recipe_for if a.overfit is None else overfit_recipe
+    recipe = None if stages else make(a.steps, minutes, a.seed, a.tasks, a.batch_size)
+    _check_run(a, *stages)
     data = load_data(a.data)
     if a.overfit is not None: data = data.subset(a.overfit)
     for note in data.notes: print("note:", note, flush=True)
     cfg = None if a.resume and not a.size else getattr(VisionLLMv1Config, a.size or "mini")()
-    train_v1(data, recipe, a.out, cfg, a.resume, a.accelerator,
-             checkpoint_minutes=a.checkpoint_minutes)
-    weights, limit = Path(a.out) / "weights", f" --limit {a.overfit}" if a.overfit else ""
+    options = dict(resume=a.resume, accelerator=a.accelerator, devices=a.devices,
+                   precision=a.precision, checkpoint_minutes=a.checkpoint_minutes)
+    if stages:
+        options |= {"callbacks": [Sketches(data, a.out)]}
+        train_stages(data, stages, a.out, cfg or VisionLLMv1Config.mini(), **options)
+    else: train_v1(data, recipe, a.out, cfg, **options)
+    weights = Path(a.out, *[*stages][-1:], "weights")
+    limit = f" --limit {a.overfit}" if a.overfit else ""
     print(f"weights: {weights}\nscore them: visionllm evaluate v1 --weights {weights} "
           f"--data {a.data}{limit}")
 
 
-def _check_run(a) -> None:
+def _stages(a) -> dict:
+    "The stages asked for, by name; none without --stages. ValueError for what does not go with it."
+    from visionllm_edu.stages import v1_stages
+
+    if not a.stages: return {}
+    for name in ("steps", "tasks", "batch_size", "overfit"):
+        if getattr(a, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} does not go with --stages, "
+                             "whose recipes say it; accepted are --minutes, of all stages, and --seed")
+    return v1_stages(170.0 if a.minutes is None else a.minutes, a.seed)
+
+
+def _check_run(a, *stages: str) -> None:
     "ValueError where a run would be lost, or a number makes no sense."
     if not 0 <= a.checkpoint_minutes < math.inf:
         raise ValueError(f"--checkpoint-minutes is {a.checkpoint_minutes}; accepted are 0 and more")
-    if (Path(a.out) / "last.ckpt").exists() and not (a.resume or a.overwrite):
+    held = any(Path(a.out, s, "last.ckpt").exists() for s in stages or ("",))
+    if held and not (a.resume or a.overwrite) and os.environ.get("LOCAL_RANK", "0") == "0":
         raise ValueError(f"{a.out} holds a run: go on with --resume, begin anew with --overwrite, "
                          "or give another --out")
 
@@ -141,7 +170,7 @@ def write_json(path: str, scores: dict) -> None:
 
     with atomic(Path(path)) as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
 
-# %% ../nbs/91_cli.ipynb #abf4ed73
+# %% ../nbs/91_cli.ipynb #672e4413
 def data_command(a: argparse.Namespace) -> int:
     "Write Toybox; or list a data set's bad records, and return 1 if training would refuse them."
     if a.kind == "toybox":
@@ -159,10 +188,21 @@ def data_command(a: argparse.Namespace) -> int:
 
 
 def demo_command(a: argparse.Namespace) -> None:
-    "Train, examine, write a page of answers."
-    from visionllm_edu.demo import run_demo
+    "Examine shipped weights, or fresh ones, and write a page of answers."
+    from visionllm_edu.demo import run_demo, show_weights
 
-    run_demo(Path(a.out), a.minutes)
+    if a.minutes is None: show_weights(Path(a.out), a.weights)
+    else: run_demo(Path(a.out), a.minutes)
+
+
+def ship_command(a: argparse.Namespace) -> None:
+    "Ship a run, and write the card of what is there."
+    from visionllm_edu.card import ship_weights, write_card
+
+    if a.run: ship_weights(a.run, a.folder)
+    if not (Path(a.folder) / "run.json").exists():
+        raise ValueError(f"{a.folder} has no run.json; give --run, or a folder that was shipped")
+    print(write_card(a.folder))
 
 
 def bench_command(a: argparse.Namespace) -> None:
@@ -174,9 +214,9 @@ def bench_command(a: argparse.Namespace) -> None:
     print(bench_table(figures))
     if a.json: write_json(a.json, figures)
 
-# %% ../nbs/91_cli.ipynb #180e05ed
+# %% ../nbs/91_cli.ipynb #d9a026a6
 COMMANDS = {"demo": demo_command, "train": train_command, "evaluate": evaluate_command,
-            "data": data_command, "bench": bench_command}
+            "data": data_command, "ship": ship_command, "bench": bench_command}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['NO_SET', 'HEADLINES', 'COLOURS', 'LAYOUT', 'HOW_ASKED', 'NEXT', 'Ask', 'requests_for', 'posed_categories',
            'true_objects', 'image_tag', 'figure', 'object_card', 'turn', 'tiles', 'answers', 'scene_section',
-           'on_every_step', 'learning_section', 'journey_section', 'page', 'what_was_done', 'run_demo']
+           'on_every_step', 'learning_section', 'journey_section', 'variations', 'steering_section', 'page',
+           'what_was_done', 'what_was_asked', 'show_weights', 'run_demo']
 
-# %% ../nbs/36_demo.ipynb #a1fdb22d
+# %% ../nbs/36_demo.ipynb #631a7bcc
 import base64
 import html
 import io
@@ -28,7 +29,7 @@ from .plot import draw_detections, plot_losses, show_trace
 from .reply import Reply
 from .train import overfit_recipe, read_losses, train_v1
 from .v1.model import VisionLLMv1, VisionLLMv1Config
-from .weights import atomic
+from .weights import atomic, find_weights
 
 # %% ../nbs/36_demo.ipynb #612e2b0e
 @dataclass(frozen=True)
@@ -187,6 +188,37 @@ def journey_section(model: VisionLLMv1, data: CocoData) -> str:
     return ("<p>One request on its way through the model: everything in scene 1.</p>"
             + image_tag(strip.data, "png", strip.alt))
 
+# %% ../nbs/36_demo.ipynb #47921532
+def variations(data: CocoData, i: int = 0) -> list[tuple[str, Instruction]]:
+    "(what is changed, the instruction) for image i: one picture, many ways to ask."
+    sample = data.sample(i, image=False)
+    here = [data.categories[c] for c in dict.fromkeys(sample.labels[~sample.crowd].tolist())]
+    first, last = here[0], here[-1]
+    asked = [(f"only {first}", Instruction("detect", (first,))),
+             (f"{first} as <c77>", Instruction("detect", (first,), (77,))),
+             (f"{last} as <c5>, {first} as <c300>", Instruction("detect", tuple(dict.fromkeys((last, first))),
+                                                                (5, 300)[: len({first, last})])),
+             ("a range of 128", Instruction("detect", tuple(here), range=128))]
+    asked += [(f"the words: {p['text']}", Instruction("ground", (p["text"],)))
+              for p in sample_phrases(sample, data.categories)[:2]]
+    if all(s is not None for s in sample.segmentations):
+        asked += [(f"{first}, {n} points", Instruction("segment", (first,), num_points=n)) for n in (8, 16, 24)]
+    return asked
+
+
+def steering_section(model: VisionLLMv1, data: CocoData, i: int = 0) -> str:
+    "One picture under many instructions: what words alone change."
+    asked, image = variations(data, i), data.image(i)
+    replies = model.respond([image] * len(asked), [q for _, q in asked])
+    cards = [f'<article class="card {q.task}">{figure(r.detections.draw(image), words, r.alt)}'
+             f"<details><summary>prompt and tokens</summary><p>{html.escape(q.text)}</p>"
+             f"<pre>{html.escape(r.text) or NO_SET}</pre></details></article>"
+             for (words, q), r in zip(asked, replies)]
+    long = model.caption(image, "long")
+    return ("<p>The same picture and the same weights each time; only the words differ.</p>"
+            f'<div class="cards many">{"".join(cards)}</div>'
+            f"<p>Asked for a long caption, it says: {html.escape(long)}</p>")
+
 # %% ../nbs/36_demo.ipynb #8bcad855
 COLOURS = """
 :root { --ink: #1f2933; --soft: #5f6b7a; --line: #e3ddd0; --paper: #fbf9f4; --card: #fff;
@@ -197,7 +229,7 @@ COLOURS = """
 .pose { --tint: #cc79a7 } .caption { --tint: #56b4e9 } .answer { --tint: #d55e00 }
 """
 
-# %% ../nbs/36_demo.ipynb #0b0c2c67
+# %% ../nbs/36_demo.ipynb #5e992bed
 LAYOUT = """
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 1240px; padding: 3rem 1.5rem; color: var(--ink);
@@ -224,6 +256,7 @@ figcaption { font-size: .82rem; color: var(--soft); margin-top: .25rem }
   padding-top: 1.6rem; border-top: 1px solid var(--line) }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(370px, 1fr));
   gap: 1.1rem; align-content: start }
+.many { grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)) }
 .card { padding: .9rem; border-top: 4px solid var(--tint) }
 .card h3 { font-size: 1rem; margin: 0 0 .7rem }
 .card h3 span { float: right; font-size: .72rem; font-weight: 600; color: var(--soft);
@@ -244,7 +277,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9rem; overflow
 @media (max-width: 800px) { .scene, .cards { grid-template-columns: 1fr } }
 """
 
-# %% ../nbs/36_demo.ipynb #2f56e7f8
+# %% ../nbs/36_demo.ipynb #f7d10bda
 HOW_ASKED = """Every scene is asked by the same rule, and every answer is shown: generated
 freely from the instruction and the picture, with what the data say beside it."""
 NEXT = """<p>Any folder in COCO's format will do. Check it, train on it, score it:</p>
@@ -260,10 +293,12 @@ def page(
     note: str,                      # what was done, in words; must be true
     losses: Mapping[str, list[float]] | None = None,  # from `read_losses`
     images: int = 8,                # so many pictures at most
+    steer: bool = False,            # also show what words change about one picture
 ) -> str:
     "A page that needs no other file: figures, curve, and instructions with answers and truth."
     scenes = "".join(scene_section(model, data, i) for i in range(min(images, len(data))))
     parts = {"What it answers": f"<p>{HOW_ASKED}</p>{scenes}",
+             "One picture, many instructions": steering_section(model, data) if steer else "",
              "How it learned": learning_section(losses) if losses else "",
              "Inside one answer": journey_section(model, data), "Your own pictures": NEXT}
     parts = {title: part for title, part in parts.items() if part}
@@ -276,7 +311,7 @@ def page(
             f"<title>VisionLLM v1 demo</title><style>{COLOURS}{LAYOUT}</style></head>"
             f"<body>{''.join(body)}</body></html>")
 
-# %% ../nbs/36_demo.ipynb #ce6ef93f
+# %% ../nbs/36_demo.ipynb #e54b1801
 def what_was_done(model: VisionLLMv1, scenes: int, tasks: int, minutes: float, steps: int) -> str:
     "The demo in words."
     size = sum(p.numel() for p in model.parameters()) / 1e6
@@ -284,6 +319,35 @@ def what_was_done(model: VisionLLMv1, scenes: int, tasks: int, minutes: float, s
             f"{scenes} scenes below for {minutes:g} minutes: {steps} steps, {tasks} tasks at once. "
             "It has seen nothing else. So this page shows how well it knows these scenes by heart, "
             "and that all parts work together; it says nothing about new pictures.")
+
+
+def what_was_asked(model: VisionLLMv1, data: CocoData, weights: str) -> str:
+    "The demo of trained weights in words."
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    return (f"The weights {weights}, a VisionLLM v1 of {size:.1f} million parameters, are asked "
+            f"about {len(data)} scenes of {data.name} that they were not trained on. Every figure "
+            "and every answer on this page was generated just now.")
+
+
+def show_weights(
+    out: str | Path,
+    weights: str = "v1-toybox",  # as `from_pretrained` takes them
+    spec: str = "toybox:test:24",
+    quiet: bool = False,
+    images: int = 6,  # that get a section of their own
+) -> dict:
+    "Examine trained weights on a few scenes, write `out/index.html` and `out/scores.json`."
+    out, folder = Path(out), find_weights(weights)
+    print(f"1 of 3: draw {spec}, load the weights {weights}")
+    data, model = load_data(spec), VisionLLMv1.from_pretrained(folder)
+    print(f"2 of 3: it answers about {len(data)} scenes, and is scored")
+    scores = evaluate(model, data, quiet=quiet)
+    print(score_table(scores))
+    print("3 of 3: the page")
+    logs = sorted(folder.glob("logs/*.csv"))
+    losses = read_losses(logs[-1]) if logs else None
+    text = page(model, data, scores, what_was_asked(model, data, weights), losses, images, True)
+    return _keep(out, text, scores)
 
 
 def run_demo(
@@ -304,7 +368,11 @@ def run_demo(
     print(score_table(scores))
     losses = read_losses(out / "run" / "losses.csv")
     note = what_was_done(model, len(data), len(scores), minutes, int(losses["step"][-1]))
-    text = page(model, data, scores, note, losses)
+    return _keep(out, page(model, data, scores, note, losses), scores)
+
+
+def _keep(out: Path, text: str, scores: dict) -> dict:
+    "Writes page and figures, and says where they are."
     with atomic(out / "index.html") as tmp: tmp.write_text(text, encoding="utf-8")
     with atomic(out / "scores.json") as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
     print(f"open {out / 'index.html'}")

@@ -23,7 +23,7 @@ from .metrics import accuracy, bleu4, by_kind, cider, coco_ap, pck, precision_at
 from .reply import Detections, Reply
 from .vision.matching import hungarian
 
-# %% ../nbs/35_evaluate.ipynb #b55be34f
+# %% ../nbs/35_evaluate.ipynb #18602a78
 EVERYTHING = 0.0  # no threshold: AP ranks all sets
 GREY = (124, 116, 104)  # the mean colour of ImageNet's photographs: zero for the network
 
@@ -33,7 +33,7 @@ class Examiner:
 
     def __init__(
         self,
-        model,  # only `respond(images, instructions, threshold, batch_size)` is used
+        model,  # only `respond(images, instructions, threshold, batch_size, most)` is used
         data: CocoData,
         batch_size: int = 16,
         quiet: bool = True,
@@ -50,15 +50,17 @@ class Examiner:
         asked: Sequence[tuple[int, Instruction]],  # (position of the image, what to ask about it)
         label: str = "",  # what the progress bar says
         blind: bool = False,  # show grey pictures
+        most: int | None = None,  # no more objects than this, the surest
     ) -> list[Reply]:
         "The model's replies, in order."
         replies, n = [], self.batch_size
         for k in tqdm(range(0, len(asked), n), desc=label, disable=self.quiet, leave=False):
             images = [self.image(i, blind) for i, _ in asked[k : k + n]]
-            replies += self.model.respond(images, [q for _, q in asked[k : k + n]], EVERYTHING, n)
+            questions = [q for _, q in asked[k : k + n]]
+            replies += self.model.respond(images, questions, EVERYTHING, n, most)
         return replies
 
-# %% ../nbs/35_evaluate.ipynb #679d8dcf
+# %% ../nbs/35_evaluate.ipynb #57586cc7
 def box_record(d: Detections, k: int) -> dict:
     "Object k's box as COCO writes it: corner and size."
     x1, y1, x2, y2 = map(float, d.boxes[k])
@@ -72,18 +74,18 @@ def find_objects(
     record: Callable[[Detections, int], dict],  # what a COCO result holds of object k
     num_points: int | None = None,
     group: int = 80,  # categories in one instruction
-    most: int = 100,  # objects of one reply
+    most: int = 30,  # objects of one reply, the surest
 ) -> list[dict]:
     "COCO result records of all images."
     data, found = examiner.data, []
     number = dict(zip(data.categories, data.category_ids))
     for g in range(0, len(names), group):
         q = Instruction(task, tuple(names[g : g + group]), num_points=num_points)
-        replies = examiner.ask([(i, q) for i in range(len(data))], task)
+        replies = examiner.ask([(i, q) for i in range(len(data))], task, most=most)
         for sample, d in zip(examiner.samples, (r.detections for r in replies)):
             found += [{"image_id": sample.image_id, "score": float(d.scores[k]),
                        "category_id": number[q.categories[int(d.labels[k])]]} | record(d, k)
-                      for k in range(min(len(d), most))]
+                      for k in range(len(d))]
     return found
 
 # %% ../nbs/35_evaluate.ipynb #f320a9f7
@@ -125,22 +127,23 @@ def pair_poses(
     partners[columns.numpy()] = points[rows.numpy()]
     return partners
 
-# %% ../nbs/35_evaluate.ipynb #110e98f5
+# %% ../nbs/35_evaluate.ipynb #bed0f064
 def pose_record(d: Detections, k: int) -> dict:
     "Object k's keypoints as COCO writes them: x, y, flag, x, y, flag, ..."
     return {"keypoints": np.asarray(d.keypoints[k], dtype=float).flatten().tolist()}
 
 
 def score_pose(examiner: Examiner) -> dict | None:
-    "{AP, AP50, AP75, PCK@0.2, n} of keypoints, category by category; None where no keypoints are."
+    "{AP, AP50, AP75, PCK@0.2, n} of keypoints; None where no keypoints are."
     data, found, joints = examiner.data, [], []
     count = len(data.keypoint_names)  # of the first category; others of that number are asked, too
     names = [name for name, points in data.keypoints_of.items() if len(points) == count]
-    for name in names:
-        own = find_objects(examiner, "pose", [name], pose_record, count, most=20)
-        found, joints = found + own, joints + _joints(examiner, name, own, count)
-    if not joints: return None
     numbers = [data.category_ids[data.categories.index(name)] for name in names]
+    if names: found = find_objects(examiner, "pose", names, pose_record, count)
+    for name, number in zip(names, numbers):
+        own = [f for f in found if f["category_id"] == number]
+        joints += _joints(examiner, name, own, count)
+    if not joints: return None
     ap = coco_ap(data.coco_keypoints, found, "keypoints", category_ids=numbers)
     near = pck(*(np.concatenate(part) for part in zip(*joints)), threshold=0.2)
     return {k: ap[k] for k in ("AP", "AP50", "AP75", "n")} | {"PCK@0.2": near}
@@ -159,7 +162,7 @@ def _joints(examiner, name, found, count) -> list[tuple]:
             out.append((pair_poses(points, true), true, s.boxes_xyxy_px[rows]))
     return out
 
-# %% ../nbs/35_evaluate.ipynb #954f9044
+# %% ../nbs/35_evaluate.ipynb #39ae544c
 def score_ground(examiner: Examiner) -> dict | None:
     "{P@0.5, by_kind, n}: how often the best box for a phrase is right; None where no phrases are."
     asked, truth, kinds = [], [], []
@@ -171,7 +174,7 @@ def score_ground(examiner: Examiner) -> dict | None:
             truth.append(boxes[p["annotation_ids"][0]])
             kinds.append(p.get("kind", "phrase"))
     if not asked: return None
-    best = [np.asarray(r.detections.boxes[:1]) for r in examiner.ask(asked, "ground")]
+    best = [np.asarray(r.detections.boxes[:1]) for r in examiner.ask(asked, "ground", most=1)]
     ious = [float(box_iou(b, t[None]).sum()) for b, t in zip(best, truth)]  # 0 without a box
     hits = [iou >= 0.5 for iou in ious]
     return {"P@0.5": precision_at(ious, 0.5), "by_kind": by_kind(hits, kinds), "n": len(ious)}

@@ -622,7 +622,7 @@ class MapBox:
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
 
-# %% ../nbs/16_plot.ipynb #00d7f2b7
+# %% ../nbs/16_plot.ipynb #2b3ff111
 MAP_SIZE = (1000, 604)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -637,7 +637,7 @@ MAP_BOXES = (
     MapBox("Image tokenizer", ("v1/image_tokenizer", "vision/deformable"), (488, 222, 148, 176),
            VISION, foot="M queries, M tokens"),
     MapBox("Language model", ("language/language_model",), (672, 70, 182, 106), DECODER),
-    MapBox("Output format as query", ("v1/open_ended_decoder",), (672, 222, 182, 176), DECODER,
+    MapBox("Output format as query", ("v1/open_ended_decoder", "v1/reading"), (672, 222, 182, 176), DECODER,
            foot="all slots filled in one pass"),
     MapBox("Geometry", ("geometry",), (888, 336, 104, 62), RESULT, "tokens to pixels"),
     MapBox("Reply", ("reply",), (888, 246, 104, 62), RESULT, "text and objects"),
@@ -649,9 +649,9 @@ MAP_BOXES = (
            LEARNING, foot="folders, mixtures"),
     MapBox("Matching, losses", ("vision/matching",), (439, 478, 129, 104), LEARNING,
            foot="$L_{tok}$ and $L_{dec}$"),
-    MapBox("Training", ("train", "weights"), (577, 478, 129, 104), LEARNING,
+    MapBox("Training", ("train", "stages", "weights", "card"), (577, 478, 129, 104), LEARNING,
            foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate", "bench"), (715, 478, 129, 104), LEARNING,
+    MapBox("Scores", ("metrics", "evaluate", "bench", "peers"), (715, 478, 129, 104), LEARNING,
            foot="AP, IoU, CIDEr, ..."),
     MapBox("Workshop", ("plot", "cli", "demo", "factory"), (853, 478, 131, 104), LEARNING),
 )

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['TASK_WEIGHTS', 'HARD_BY_HEART', 'BAR', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks', 'rate_scale',
-           'Stream', 'Clock', 'train_losses', 'read_rows', 'read_losses', 'LossLog', 'Keep', 'Progress', 'run_card',
-           'differences', 'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision',
-           'quiet_lightning', 'make_trainer', 'fit', 'train_v1', 'v1_stages', 'train_stages']
+           'Stream', 'process_rank', 'agreed', 'Clock', 'train_losses', 'read_rows', 'read_losses', 'LossLog', 'Keep',
+           'Progress', 'run_card', 'differences', 'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts',
+           'matmul_precision', 'quiet_lightning', 'make_trainer', 'fit', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #2cfbd3b7
+# %% ../nbs/34_train.ipynb #ee7d3a70
 import csv
 import hashlib
 import json
 import logging
 import math
+import os
 import signal
 import time
 import warnings
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, IterableDataset
@@ -37,7 +39,7 @@ from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #e3e09773
+# %% ../nbs/34_train.ipynb #6c3acee4
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -48,6 +50,7 @@ class Recipe:
 
     tasks: dict = field(default_factory=lambda: dict(TASK_WEIGHTS))  # task: how often it is drawn
     batch_size: int = 16
+    accumulate: int = 1  # batches whose gradients make one step
     warmup_steps: int = 50
     final_scale: float = 0.02  # the learning rate ends at this share of its peak, on a cosine
     clip: float = 1.0  # largest norm of the gradient
@@ -67,7 +70,7 @@ class Recipe:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two; "
                              f"got steps={self.steps}, minutes={self.minutes}")
-        for name, least in {"steps": 1, "batch_size": 1, "seed": 0}.items():
+        for name, least in {"steps": 1, "batch_size": 1, "accumulate": 1, "seed": 0}.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"{name} is {value}; accepted are whole numbers from {least}")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
@@ -116,20 +119,40 @@ def rate_scale(
     cosine = recipe.final_scale + (1 - recipe.final_scale) * wave
     return min(1.0, (step + 1) / max(1, recipe.warmup_steps)) * cosine
 
-# %% ../nbs/34_train.ipynb #77a7107b
+# %% ../nbs/34_train.ipynb #8b6041f8
 class Stream(IterableDataset):
     "Task samples without end, from any place on: place i is the same sample in every run."
 
-    def __init__(self, mixture: TaskMixture, start=lambda: 0):
-        self.mixture, self.start = mixture, start
+    def __init__(
+        self,
+        mixture: TaskMixture,
+        start=lambda: 0,
+        batch: int = 1,  # of all processes together: each takes its part of every batch
+    ):
+        self.mixture, self.start, self.batch = mixture, start, batch
 
     def __iter__(self):
-        i = self.start()
+        rank, processes = process_rank()
+        i, share = self.start(), self.batch // processes
         while True:
-            yield self.mixture[i]
-            i += 1
+            yield from (self.mixture[i + rank * share + k] for k in range(share))
+            i += self.batch
 
-# %% ../nbs/34_train.ipynb #42ba1db8
+
+def process_rank() -> tuple[int, int]:
+    "(which process this is, of how many) in a run on several devices; (0, 1) in any other."
+    if not (dist.is_available() and dist.is_initialized()): return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+# %% ../nbs/34_train.ipynb #6cc9dc0a
+def agreed(value):
+    "What the first of several processes says, so that all do the same."
+    if process_rank()[1] == 1: return value
+    said = [value]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
+
+
 class Clock(Callback):
     "Counts steps or minutes, sets rates and random numbers by what is done, and ends the run."
 
@@ -156,12 +179,12 @@ class Clock(Callback):
     def on_train_batch_start(self, trainer, model, batch, index):
         step = trainer.global_step
         torch.manual_seed(self.recipe.seed * 1_000_003 + step)  # dropout and other chance
-        scale = rate_scale(self.recipe, step, self.progress(trainer))
+        scale = rate_scale(self.recipe, step, agreed(self.progress(trainer)))
         for group, peak in zip(trainer.optimizers[0].param_groups, self.peaks):
             group["lr"] = peak * scale
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
-        if self.progress(trainer) >= 1: trainer.should_stop = True
+        if agreed(self.progress(trainer) >= 1): trainer.should_stop = True
 
     def state_dict(self): return {"seconds": self.seconds}
 
@@ -185,20 +208,24 @@ def read_losses(path: str | Path) -> dict[str, list[float]]:
     rows = read_rows(path)
     return {k: [float(r[k] or "nan") for r in rows] for k in (rows[0] if rows else ())}
 
-# %% ../nbs/34_train.ipynb #189e65be
+# %% ../nbs/34_train.ipynb #e875e813
 class LossLog(Callback):
     "Rows of losses.csv: the first 300 steps, then every tenth, and the last."
 
-    def __init__(self, path: Path): self.path, self.rows, self.seen = Path(path), [], {}
+    def __init__(self, path: Path):
+        self.path, self.rows, self.seen, self.logged = Path(path), [], {}, 0
 
     def on_train_start(self, trainer, model):
+        self.logged = trainer.global_step
         self.rows = [r for r in read_rows(self.path) if int(r["step"]) <= trainer.global_step]
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
         step, rate = trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"]
         self.seen |= train_losses(trainer)  # a term that this batch lacks keeps its last value
-        if step > 300 and step % 10 and not trainer.should_stop: return
+        if step == self.logged or step > 300 and step % 10 and not trainer.should_stop: return
+        self.logged = step  # where a step takes several batches, the first that comes after it
         self.rows.append({"step": step, "lr": rate} | self.seen)
+        if process_rank()[0]: return  # one log is enough
         names = ["step", "lr", *sorted({k for r in self.rows for k in r} - {"step", "lr"})]
         with atomic(self.path) as tmp, tmp.open("w", newline="") as file:
             out = csv.DictWriter(file, names)
@@ -209,7 +236,7 @@ class LossLog(Callback):
 
     def load_state_dict(self, state): self.seen = dict(state["seen"])
 
-# %% ../nbs/34_train.ipynb #961c23f5
+# %% ../nbs/34_train.ipynb #7123d230
 class Keep(Callback):
     "Saves the state of training at its start, every so often, and at its end; weights beside it."
 
@@ -221,8 +248,11 @@ class Keep(Callback):
         self.out, self.every, self.last = Path(out), 60 * minutes, None
 
     def save(self, trainer, model):
-        with atomic(self.out / "last.ckpt") as tmp: trainer.save_checkpoint(tmp)
-        model.save_pretrained(self.out / "weights")
+        partial = self.out / "last.ckpt.tmp"
+        trainer.save_checkpoint(partial)  # by all processes; the first one writes
+        if not process_rank()[0]:
+            os.replace(partial, self.out / "last.ckpt")
+            model.save_pretrained(self.out / "weights")
         self.last = Clock.now()
 
     def on_train_start(self, trainer, model):
@@ -230,9 +260,10 @@ class Keep(Callback):
         if trainer.global_step == 0: self.save(trainer, model)
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
-        if Clock.now() - self.last >= self.every or trainer.should_stop: self.save(trainer, model)
+        due = Clock.now() - self.last >= self.every or trainer.should_stop
+        if agreed(due): self.save(trainer, model)
 
-# %% ../nbs/34_train.ipynb #8e5f7378
+# %% ../nbs/34_train.ipynb #011cad5a
 BAR = "{desc} {percentage:3.0f}% |{bar:20}| {postfix}"
 
 
@@ -243,7 +274,7 @@ class Progress(Callback):
         self.clock, self.quiet, self.bar = clock, quiet, None
 
     def on_train_start(self, trainer, model):
-        self.bar = tqdm(total=1000, disable=self.quiet, desc="training", bar_format=BAR)
+        self.bar = tqdm(total=1000, disable=self.quiet or process_rank()[0] > 0, desc="training", bar_format=BAR)
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
         self.bar.update(int(1000 * self.clock.progress(trainer)) - self.bar.n)
@@ -347,17 +378,27 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for log, level in zip(logs, levels): log.setLevel(level)
 
-# %% ../nbs/34_train.ipynb #1fea7a41
+# %% ../nbs/34_train.ipynb #c67b2c27
 def make_trainer(
     recipe: Recipe,
     callbacks: Sequence[Callback],
     accelerator: str = "auto",  # Lightning's names: auto, cpu, gpu, mps, ...
+    devices: int = 1,  # so many processes share every batch (Lightning's DDP)
+    precision: str = "auto",  # Lightning's names; auto: bf16-mixed on CUDA, else 32-true
 ) -> Trainer:
     "Lightning's Trainer, less what our callbacks do; ValueError for an accelerator not there."
+    if devices < 1 or recipe.batch_size % devices:
+        raise ValueError(f"{devices} devices can't share batches of {recipe.batch_size}; accepted "
+                         "are numbers that divide the batch size")
+    if precision == "auto":
+        cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    strategy = "auto" if devices == 1 else "ddp_find_unused_parameters_true"
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar",
                          "enable_model_summary"), False)
-    try: return Trainer(max_epochs=-1, accelerator=accelerator, devices=1,
-                        gradient_clip_val=recipe.clip, callbacks=list(callbacks), **off)
+    try: return Trainer(max_epochs=-1, accelerator=accelerator, devices=devices,
+                        strategy=strategy, precision=precision,
+                        accumulate_grad_batches=recipe.accumulate, gradient_clip_val=recipe.clip, callbacks=list(callbacks), **off)
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from None
 
@@ -369,7 +410,7 @@ def fit(trainer: Trainer, model: VisionLLMv1, loader: DataLoader, checkpoint: Pa
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #f01e8729
+# %% ../nbs/34_train.ipynb #dd3ff0d9
 def train_v1(
     data: CocoData,
     recipe: Recipe,
@@ -377,6 +418,8 @@ def train_v1(
     cfg: VisionLLMv1Config | None = None,  # mini, if none; a resumed run may leave it out
     resume: bool = False,  # go on from `out/last.ckpt`
     accelerator: str = "auto",
+    devices: int = 1,
+    precision: str = "auto",
     quiet: bool = False,
     checkpoint_minutes: float = 2.0,  # between two saves of the state; 0: after each step
     callbacks: Sequence[Callback] = (),  # more of them
@@ -393,66 +436,27 @@ def train_v1(
     own = [clock, LossLog(out / "losses.csv"), Keep(out, checkpoint_minutes),
            Progress(clock, quiet)]
     with quiet_lightning():
-        trainer = make_trainer(recipe, [*own, *callbacks], accelerator)
+        trainer = make_trainer(recipe, [*own, *callbacks], accelerator, devices, precision)
         if resume: model = VisionLLMv1.from_pretrained(out / "weights")
         else: model = _begin(data, recipe, out, cfg, card, start)
         for part in recipe.frozen: model.get_submodule(part).requires_grad_(False)
-        stream = Stream(mixture, lambda: trainer.global_step * recipe.batch_size)
-        loader = DataLoader(stream, recipe.batch_size, collate_fn=model.collate)
+        per_step = recipe.batch_size * recipe.accumulate
+        stream = Stream(mixture, lambda: trainer.global_step * per_step, recipe.batch_size)
+        loader = DataLoader(stream, recipe.batch_size // devices, collate_fn=model.collate)
         with matmul_precision(recipe.matmul):
             fit(trainer, model.train(), loader, out / "last.ckpt" if resume else None)
-    model.eval().save_pretrained(out / "weights")
-    return model
+    if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
+    return model.eval()
 
-# %% ../nbs/34_train.ipynb #aa086b0c
+# %% ../nbs/34_train.ipynb #48aa9f7e
 def _begin(data, recipe, out, cfg, card, start) -> VisionLLMv1:
     "The model to train, in a fresh folder; what an earlier run left there goes first."
     seed_everything(recipe.seed, verbose=False)
     model = VisionLLMv1.from_pretrained(start) if start else build(cfg, vocabulary_for(data))
     model.cfg = cfg
     if recipe.full_list: check_prompts(model, data.categories)
+    if os.environ.get("LOCAL_RANK", "0") != "0": return model  # a further process of a run
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)
     model.save_pretrained(out / "weights")
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
-
-# %% ../nbs/34_train.ipynb #86d11526
-def v1_stages(
-    minutes: float = 170.0,  # of all stages together
-    seed: int = 0,
-) -> dict[str, Recipe]:
-    "The stages of v1's training by name: words alone, detection, then all tasks (paper §4.1)."
-    common = dict(batch_size=8, seed=seed, matmul="medium")
-    reading = {"detect": 2.0, "segment": 1.0, "caption": 1.0, "answer": 2.0}
-    everything = {"detect": 2.0, "segment": 2.5, "pose": 1.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
-    return {
-        "0-drills": Recipe({"detect": 1.0}, 64, minutes=0.065 * minutes, source="drills",
-                           language_rate=1.5, seed=seed, matmul="medium"),
-        "0-words": Recipe(reading, 16, minutes=0.05 * minutes, source="words", full_list=0.2,
-                          seed=seed, matmul="medium"),
-        "1-detection": Recipe({"detect": 1.0}, minutes=0.25 * minutes, language_rate=0.2,
-                              full_list=0.4, **common),
-        "2-all-tasks": Recipe(everything, minutes=0.635 * minutes, language_rate=0.3,
-                              frozen=("backbone",), **common)}
-
-
-def train_stages(
-    data: CocoData,
-    stages: dict[str, Recipe],  # by name, in order
-    out: str | Path,  # holds a folder for each stage; the last one's `weights` are the result
-    cfg: VisionLLMv1Config | None = None,
-    resume: bool = False,  # go on with the stage that was stopped; finished ones are kept
-    **options,  # accelerator, quiet, callbacks, ...: see `train_v1`
-) -> VisionLLMv1:
-    "Trains stage after stage, each from the weights of the one before. Returns the model."
-    start, model = None, None
-    for name, recipe in stages.items():
-        folder = Path(out, name)
-        begun, done = (folder / "last.ckpt").exists(), folder / "done.json"
-        if not (resume and done.exists()):
-            done.unlink(missing_ok=True)
-            model = train_v1(data, recipe, folder, cfg if start is None else None,
-                             resume and begun, start=start, **options)
-            with atomic(done) as tmp: tmp.write_text(json.dumps({"finished": True}) + "\n")
-        start = folder / "weights"
-    return model or VisionLLMv1.from_pretrained(start)

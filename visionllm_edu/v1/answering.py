@@ -24,7 +24,7 @@ from ..reply import Detections, Reply
 from .image_tokenizer import ImageTokens
 from .open_ended_decoder import Context, OpenEndedDecoder
 
-# %% ../../nbs/33b_answering.ipynb #da374225
+# %% ../../nbs/33b_answering.ipynb #6351922f
 def set_scores(
     objectness: Tensor,   # (m,) logits: is token i a thing that was asked for?
     said: Tensor,         # (m, vocabulary) logits of the `<cls>` place of set i
@@ -34,10 +34,10 @@ def set_scores(
     return objectness.sigmoid() * said.softmax(-1)[:, class_ids].amax(-1)
 
 
-def best_first(scores: Tensor, threshold: float) -> Tensor:  # (m,) -> (k,)
-    "Which sets reach the threshold, the surest first."
+def best_first(scores: Tensor, threshold: float, most: int | None = None) -> Tensor:  # (m,) -> (k,)
+    "Which sets reach the threshold, the surest first, and not more than `most`."
     order = scores.argsort(descending=True, stable=True)
-    return order[scores[order] >= threshold]
+    return order[scores[order] >= threshold][:most]
 
 # %% ../../nbs/33b_answering.ipynb #b5d78664
 def read_sets(
@@ -144,7 +144,7 @@ def stages(
         ("what the LLM said", None, reply.text or "(no set passed the threshold)"),
         ("answer", None, reply if asked.is_text else reply.detections)]
 
-# %% ../../nbs/33b_answering.ipynb #fbafa330
+# %% ../../nbs/33b_answering.ipynb #cc264b7a
 def write_words(decoder: OpenEndedDecoder, context: Context, of: list[int]) -> dict[int, Reply]:
     "Replies in words to some samples of a batch, by their place in it."
     if not of: return {}
@@ -160,6 +160,7 @@ def fill_sets(
     images: list,
     instructions: list[Instruction],
     threshold: float,
+    most: int | None = None,
 ) -> dict[int, Reply]:
     "Replies in objects to some samples of a batch: score all sets, fill the good ones, read them."
     if not of: return {}
@@ -167,14 +168,14 @@ def fill_sets(
     named = [[v.class_id(c) for c in i.class_indices] for i in asked]
     said = decoder.class_logits(context)  # (len(of), m, vocabulary)
     scores = [set_scores(tokens.objectness[k], s, ids) for k, s, ids in zip(of, said, named)]
-    which = [best_first(s, threshold) for s in scores]
+    which = [best_first(s, threshold, most) for s in scores]
     filled = decoder.fill(context, [v.query_row(i.points_per_set) for i in asked], which)
     found = [read_sets(ids, s[w].cpu(), tokens.centers[k][w].cpu(), images[k], i, v)
              for k, ids, s, w, i in zip(of, filled, scores, which, asked)]
     texts = [sets_to_text(ids, v) for ids in filled]
     return {k: Reply(text, detections=d) for k, text, d in zip(of, texts, found)}
 
-# %% ../../nbs/33b_answering.ipynb #5eb3e06a
+# %% ../../nbs/33b_answering.ipynb #0d91f253
 class Responding:
     "Replies to any mix of instructions, for a model with `see`, `decoder` and `vocabulary`."
 
@@ -196,6 +197,7 @@ class Responding:
         instructions: list[Instruction],  # one each, any mix of tasks
         threshold: float = 0.3,
         batch_size: int = 16,
+        most: int | None = None,  # fill no more than so many sets, the surest; None: all that pass
     ) -> list[Reply]:
         "Free generation for any mix of tasks, in batches."
         check_requests(instructions, threshold, self.vocabulary)
@@ -203,10 +205,10 @@ class Responding:
         with answering_mode(self):
             for k in range(0, len(images), batch_size):
                 some = slice(k, k + batch_size)
-                replies += self._respond(images[some], instructions[some], threshold)
+                replies += self._respond(images[some], instructions[some], threshold, most)
         return replies
 
-    def _respond(self, images, instructions, threshold) -> list[Reply]:
+    def _respond(self, images, instructions, threshold, most) -> list[Reply]:
         "One batch: see, read, then words for some samples and sets for the others."
         pixels = torch.stack([image_to_tensor(i, self.cfg.image_size) for i in images])
         tokens = self.see(pixels.to(self.device), [i.text for i in instructions])
@@ -215,7 +217,7 @@ class Responding:
         of = {is_text: [k for k, i in enumerate(instructions) if i.is_text == is_text]
               for is_text in (True, False)}
         said = write_words(self.decoder, context, of[True]) | fill_sets(
-            self.decoder, context, of[False], tokens, images, instructions, threshold)
+            self.decoder, context, of[False], tokens, images, instructions, threshold, most)
         return [replace(said[k], image=image) for k, image in enumerate(images)]
 
 # %% ../../nbs/33b_answering.ipynb #db26de8a

@@ -6,7 +6,7 @@
 __all__ = ['ImageTokenizerConfig', 'ImageTokens', 'Proposals', 'ProposalHead', 'LearnedQueries', 'ImageTokenizer', 'match_cost',
            'tokenizer_loss', 'home_cells', 'proposal_loss']
 
-# %% ../../nbs/31_image_tokenizer.ipynb #1e916afb
+# %% ../../nbs/31_image_tokenizer.ipynb #04f7272c
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,8 @@ from ..geometry import box_cxcywh_to_xyxy, generalized_box_iou
 from visionllm_edu.vision.deformable import (
     DeformableConfig, DeformableDecoder, DeformableEncoder, move_reference, point_position,
     reference_grid)
-from ..vision.matching import focal_cost, focal_loss, hungarian, l1_cost
+from ..vision.matching import (
+    focal_cost, focal_loss, hungarian, l1_cost, shared_count)
 
 # %% ../../nbs/31_image_tokenizer.ipynb #100a0c65
 @dataclass
@@ -153,7 +154,7 @@ def match_cost(
     sure, far = focal_cost(objectness)[:, None], l1_cost(centers, targets)
     return cfg.objectness_cost * sure + cfg.center_cost * far
 
-# %% ../../nbs/31_image_tokenizer.ipynb #621c16f7
+# %% ../../nbs/31_image_tokenizer.ipynb #1c153207
 def tokenizer_loss(
     tokens: ImageTokens,
     boxes: list[Tensor],  # per sample (n, 4) cxcywh in [0, 1] of the objects asked for
@@ -165,12 +166,14 @@ def tokenizer_loss(
     known = [[None] * len(boxes)] * len(tokens.layers) + [matches]
     terms = [_layer_loss(*(x[i] for x in layer), box, match[i], cfg)
              for layer, match in zip(layers, known) for i, box in enumerate(boxes)]
-    total = max(1, sum(map(len, boxes)))
+    total = shared_count(sum(map(len, boxes)))
+    proposed = {} if tokens.proposals is None else {
+        "proposal": cfg.proposal_weight * proposal_loss(tokens.proposals, boxes, cfg)}
+    if not boxes: return {}
     names = ("objectness", "center", "extent") if cfg.extent_weight else ("objectness", "center")
     said = {name: getattr(cfg, f"{name}_weight") * sum(term) / total
             for name, term in zip(names, zip(*terms))}
-    if tokens.proposals is None: return said
-    return said | {"proposal": cfg.proposal_weight * proposal_loss(tokens.proposals, boxes, cfg)}
+    return said | proposed
 
 
 def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,7 +185,7 @@ def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, 
     return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
             (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #26955c1a
+# %% ../../nbs/31_image_tokenizer.ipynb #d47cd3bb
 def home_cells(
     boxes: Tensor,  # (n, 4) cxcywh in [0, 1]
     shapes: list,  # [(h, w), ...] of the maps, fine to coarse
@@ -213,4 +216,4 @@ def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConf
         overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
         boxes_loss = boxes_loss + 5 * (said - true).abs().sum() + 2 * (1 - overlap).sum()
         objects, cells = objects + len(box), cells + len(n)
-    return total / max(1, objects) + boxes_loss / max(1, cells)
+    return total / shared_count(objects) + boxes_loss / shared_count(cells)

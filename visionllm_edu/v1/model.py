@@ -182,7 +182,7 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #b6b0c9b9
+# %% ../../nbs/33_v1_model.ipynb #32db3bc2
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
@@ -223,7 +223,6 @@ class Learning:
     def _tokenizer_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict:
         "L_tok of the samples that ask for objects; a question says nothing about centres."
         of = [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
-        if not of: return {}
         boxes = [true_boxes(batch.samples[i]).to(self.device) for i in of]
         return tokenizer_loss(only(tokens, of), boxes, [matches[i] for i in of], self.cfg.tokenizer)
 

@@ -6,7 +6,7 @@
 __all__ = ['PHASE_WAVES', 'phases', 'waves', 'axis_waves', 'Blocks', 'Context', 'OpenEndedDecoderConfig', 'splice',
            'InstructionReader', 'OpenEndedDecoder', 'soft_cross_entropy', 'expected_distance', 'decoder_loss']
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #15bf1213
+# %% ../../nbs/32_open_ended_decoder.ipynb #34bd8c5c
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from ..language.language_model import LanguageModel
 from ..language.vocabulary import Vocabulary
 from ..vision.deformable import point_position
+from ..vision.matching import shared_count
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #4d1292c8
 PHASE_WAVES = 12  # up to one wave every two of 24 points
@@ -320,7 +321,7 @@ def expected_distance(
     "How far the mean of the predicted tokens lies from the target, in units of the range. Ours."
     return (_mean_place(logits, line) - (targets - line.start)).abs() / (len(line) // 2)
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #29b3c9f5
+# %% ../../nbs/32_open_ended_decoder.ipynb #a8e58f0b
 def decoder_loss(
     logits: Tensor,   # (n, vocabulary) of the places that have a target
     targets: Tensor,  # (n,) token ids
@@ -334,12 +335,13 @@ def decoder_loss(
     for kind, ids in kinds.items():
         of = (targets >= ids.start) & (targets < ids.stop)
         if kind == "word": of = of | (targets == v.eos_id)
+        share = of[of].float() if shares is None else shares[of]
+        total = shared_count(float(share.sum()))
         if not of.any(): continue
         std = cfg.smoothing if kind == "coordinate" else 0
         each = soft_cross_entropy(logits[of], targets[of], ids, std)
-        share = torch.ones_like(each) if shares is None else shares[of]
-        losses[kind] = getattr(cfg, f"{kind}_weight") * (each * share).sum() / share.sum()
+        losses[kind] = getattr(cfg, f"{kind}_weight") * (each * share).sum() / total
         if kind == "coordinate" and cfg.distance_weight:
             far = expected_distance(logits[of], targets[of], ids)
-            losses["distance"] = cfg.distance_weight * (far * share).sum() / share.sum()
+            losses["distance"] = cfg.distance_weight * (far * share).sum() / total
     return losses

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['hungarian', 'match', 'match_index', 'focal_loss', 'focal_cost', 'l1_cost', 'giou_cost', 'MatchingConfig',
-           'pair_costs', 'set_loss', 'total_loss']
+           'pair_costs', 'set_loss', 'total_loss', 'shared_count']
 
-# %% ../../nbs/22_matching.ipynb #5c6aa6d7
+# %% ../../nbs/22_matching.ipynb #6dddc940
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 
@@ -125,3 +126,17 @@ def set_loss(
 def total_loss(terms: dict, cfg: MatchingConfig) -> torch.Tensor:
     """Returns the weighted sum of the terms of `set_loss`."""
     return sum(getattr(cfg, name) * value for name, value in terms.items())
+
+# %% ../../nbs/22_matching.ipynb #27815e95
+def shared_count(count: float) -> float:
+    """Returns the mean of `count` over the processes of a run; `count` itself where there is but
+    one. 0 becomes 1, since it is a divisor."""
+    if not (dist.is_available() and dist.is_initialized()): return count or 1
+    total = torch.tensor(float(count), device=_process_device())
+    dist.all_reduce(total)
+    return total.item() / dist.get_world_size() or 1
+
+
+def _process_device() -> torch.device:
+    "Where this process's collectives take their tensors from."
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

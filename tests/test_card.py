@@ -1,0 +1,70 @@
+"""Tests of visionllm_edu/card.py.
+
+Generated from nbs/39_card.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import json
+import pytest
+import torch
+from dataclasses import replace
+from pathlib import Path
+from safetensors.torch import load_file
+from tempfile import TemporaryDirectory
+
+from visionllm_edu.card import ship_weights, write_card
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.stages import train_stages, v1_stages
+from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
+from visionllm_edu.weights import find_weights
+
+
+# nbs/39_card.ipynb, cell 62bc1d9a
+def tiny_run(folder, n=1):
+    "A finished tiny course of the first n stages."
+    stages = dict(list({k: replace(r, minutes=None, steps=2, batch_size=2) for k, r in v1_stages().items()}.items())[:n])
+    train_stages(load_data("toybox:train:4"), stages, folder, VisionLLMv1Config.tiny(), quiet=True)
+    return Path(folder)
+
+
+# nbs/39_card.ipynb, cell 03388089
+def test_shipped_weights_are_the_trained_ones_rounded():
+    with TemporaryDirectory() as folder:
+        run, out = tiny_run(Path(folder, "run"), 2), Path(folder, "toy")
+        ship_weights(run, out)
+        trained, shipped = (load_file(p / "model.safetensors") for p in (run / "0-words" / "weights", out))
+        assert all(shipped[k].dtype == torch.float16 and torch.equal(shipped[k], trained[k].half()) for k in trained)
+        model = VisionLLMv1.from_pretrained(out)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        text = write_card(out).read_text()
+        assert "| 0-words | detect, segment, caption, answer | words | 2 | 2 |" in text and "Not scored yet." in text
+        (out / "scores").mkdir()
+        (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7}}))
+        assert "| val | 0.250 | - | - | - | - | - | 7 |" in write_card(out).read_text()
+        assert len(list((out / "logs").glob("*.csv"))) == 2
+
+
+# nbs/39_card.ipynb, cell c1316b16
+def test_unfinished_courses_are_not_shipped():
+    with TemporaryDirectory() as folder:
+        run = tiny_run(Path(folder, "run"))
+        (run / "0-drills" / "done.json").unlink()
+        with pytest.raises(ValueError, match="0-drills is not finished"): ship_weights(run, Path(folder, "out"))
+        with pytest.raises(ValueError, match="holds no stages"): ship_weights(folder, Path(folder, "out"))
+        assert not Path(folder, "out").exists()
+
+
+# nbs/39_card.ipynb, cell 7158bded
+def test_shipped_card_is_up_to_date():
+    import shutil
+    folder = find_weights("v1-toybox")
+    with TemporaryDirectory() as copy:
+        again = shutil.copytree(folder, Path(copy, "v1-toybox"))
+        assert write_card(again).read_text() == (folder / "README.md").read_text()
+    assert (folder / "model.safetensors").stat().st_size < 25e6
+
+
+# nbs/39_card.ipynb, cell fd8dad59
+def test_solutions():
+    x = torch.full((1,), 0.1)
+    assert (x.half().float() - x).abs() < (x.bfloat16().float() - x).abs()
+    assert torch.finfo(torch.bfloat16).max > 1e38 > torch.finfo(torch.float16).max
