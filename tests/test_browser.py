@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from visionllm_edu.browser import Page, program, wait_for, write_notebook
+from visionllm_edu.browser import Page, find_chromium, main, program, wait_for, write_notebook
 
 
 # nbs/93_browser.ipynb, cell 06352bcd
@@ -69,3 +69,12 @@ def test_notebook_is_a_notebook():
         assert 'build("tiny")' in notebook.cells[0].source and "Playground(model" in notebook.cells[1].source
         write_notebook(Path(folder, "one.ipynb"), weights=folder)
         assert f"from_pretrained({folder!r})" in Path(folder, "one.ipynb").read_text()
+
+
+# nbs/93_browser.ipynb, cell e46dd234
+def test_no_browser_no_test():
+    monkey, told = pytest.MonkeyPatch(), StringIO()
+    with monkey.context() as m, redirect_stdout(told):
+        m.setenv("PATH", "")
+        assert find_chromium() is None and main(["--out", "nowhere"]) == 0
+    assert told.getvalue().startswith("skipped: there is no Chromium") and not Path("nowhere").exists()

@@ -3,13 +3,14 @@
 Generated from nbs/index.ipynb by make export: do not edit, edit the notebook.
 """
 
-# nbs/index.ipynb, cell 5ce1fe03
+# nbs/index.ipynb, cell 40719e94
 def test_readme_snippet():
     from visionllm_edu import VisionLLMv1
-    from visionllm_edu.plot import example_scene
+    from visionllm_edu.data.coco import load_data
 
-    image = example_scene()[0]                                # or a path, a PIL image, an array
-    model = VisionLLMv1.build("tiny")                         # all the parts; random weights, so no sense yet
-    reply = model(image, "Detect every tree, ball and kite")  # your words set task, classes and format
-    trees = model.segment(image, ["tree"], points=16, threshold=0.0)
-    assert trees["polygons"].shape == (len(trees), 16, 2) and reply.text == ""
+    image = load_data("toybox:test:8").image(0)               # or a path, a PIL image, an array
+    model = VisionLLMv1.from_pretrained("v1-toybox")          # trained weights, in this repository
+    reply = model(image, "Detect every car, tree and child")  # your words set task, classes and format
+    trees = model.segment(image, ["tree"], points=16)         # boxes, polygons and masks, as tensors
+    assert trees["polygons"].shape == (len(trees), 16, 2) and reply.detections is not None
+    print(model.caption(image))

@@ -6,7 +6,7 @@ Generated from nbs/18_language_model.ipynb by make export: do not edit, edit the
 import torch
 
 from visionllm_edu.language.language_model import (
-    LanguageModel, LanguageModelConfig, number_line, run_layers,
+    LanguageModel, LanguageModelConfig, ROW_STD, number_line, run_layers,
 )
 
 
@@ -45,6 +45,19 @@ def test_one_pass_equals_the_lm_s_own():
     causal = torch.ones(3, 7, 7, dtype=torch.bool).tril()
     hidden = run_layers(llama, llama.get_input_embeddings()(ids), causal, places, DynamicCache())
     torch.testing.assert_close(llama.lm_head(hidden), llama(ids).logits, atol=1e-5, rtol=1e-5)
+
+
+# nbs/18_language_model.ipynb, cell d7b61461
+def test_class_tokens_start_out_alike():
+    import torch
+    import torch.nn.functional as F
+    torch.manual_seed(0)
+    model = LanguageModel(LanguageModelConfig.tiny(), 200, line_ids=range(10, 31), kin_ids=range(100, 200))
+    rows = model.embed(torch.arange(200)).detach()
+    for part in (rows[:10], rows[10:31], rows[31:100], rows[100:]): assert abs(part.std() - ROW_STD) < 0.02
+    kin, strangers = (F.normalize(part, dim=1) for part in (rows[100:], rows[31:100]))
+    assert 0.35 < (kin @ kin.T)[~torch.eye(100, dtype=torch.bool)].mean() < 0.65
+    assert (strangers @ strangers.T)[~torch.eye(69, dtype=torch.bool)].mean().abs() < 0.05
 
 
 # nbs/18_language_model.ipynb, cell 4d905151

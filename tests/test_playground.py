@@ -8,6 +8,7 @@ import random
 import torch
 from PIL import Image
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from tempfile import TemporaryDirectory
 
@@ -15,8 +16,8 @@ from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.data.tasks import sample_questions
 from visionllm_edu.language.instructions import Instruction, TASKS
 from visionllm_edu.playground import (
-    FREE, Playground, USES, ask, compose, film_strip, make_fields, other_tokens, read_upload,
-    reply_ids, sets_html, token_html,
+    ALWAYS, Playground, USES, ask, compose, film_strip, make_fields, other_tokens, read_upload,
+    reply_ids, token_html,
 )
 from visionllm_edu.plot import to_png
 from visionllm_edu.reply import Detections, Reply
@@ -67,31 +68,32 @@ def tiny():
     return VisionLLMv1.build("tiny").eval()
 
 
-# nbs/37_using.ipynb, cell 359ca436
+# nbs/37_using.ipynb, cell 1aad72c4
 def test_tokens_become_spans():
     words = tiny().vocabulary
     ids = words.encode("a <c3> < b")
-    text = token_html(ids, words)
+    text = token_html([ids], words)
     assert text.count("<span") == len(ids) and 'class="t t-class"' in text and "&lt;c3&gt;" in text and "> < " not in text
     three = "\n".join(["(<c0>, <p-1>, <p2>, <p3>, <p4>)"] * 3)
     rows = reply_ids(Reply(three, detections=Detections([], [], [], [])), words)
     assert len(rows) == 3 and {len(row) for row in rows} == {5}
-    assert "and 1 more sets" in sets_html(rows, words, most=10) and sets_html(rows, words, most=1).count("t-class") == 1
-    assert "none" in sets_html([], words) and reply_ids(Reply("a dog"), words) == [words.encode("a dog")]
+    assert "and 1 more" in token_html(rows, words, most=10) and token_html(rows, words, most=1).count("t-class") == 1
+    assert "none" in token_html([], words) and reply_ids(Reply("a dog"), words) == [words.encode("a dog")]
 
 
-# nbs/37_using.ipynb, cell 1c624c30
+# nbs/37_using.ipynb, cell 22f9167c
 def test_film_strips_are_pictures():
     with TemporaryDirectory() as folder:
         one = load_data(write_shapes(folder, n=1)).image(0)
         for asked in ("detect balls", "ground the ball", "Describe the image", "How many balls?"):
-            assert film_strip(tiny(), one, asked).data.startswith(b"\x89PNG")
+            assert film_strip(tiny(), one, ask(tiny(), one, asked)).data.startswith(b"\x89PNG")
 
 
-# nbs/37_using.ipynb, cell 37f06dd6
+# nbs/37_using.ipynb, cell 620e4ce1
 def uploaded(content, name="mine.png"):
     "A file as FileUpload hands it over."
-    return {"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": None}
+    return {"name": name, "type": "image/png", "size": len(content), "content": memoryview(content),
+            "last_modified": datetime(2026, 1, 1)}
 
 
 # nbs/37_using.ipynb, cell de4e5e74
@@ -102,10 +104,10 @@ def test_uploads_are_pictures_or_errors():
         with pytest.raises(ValueError, match="mine.png is no picture"): read_upload(uploaded(broken))
 
 
-# nbs/37_using.ipynb, cell 410e2116
+# nbs/37_using.ipynb, cell 8a323b5c
 def test_every_task_has_its_fields():
     fields = make_fields(5)
-    assert set(USES) == set(TASKS) and {name for used in USES.values() for name in used} | set(FREE) | {"task"} == set(fields)
+    assert set(USES) == set(TASKS) and {name for used in USES.values() for name in used} | {"task", *ALWAYS} == set(fields)
     assert (fields["scene"].max, fields["points"].min, fields["points"].max) == (4, 8, 24)
     assert tuple(fields["range"].options) == (64, 128, 256, 512) and tuple(fields["task"].options) == TASKS
 
@@ -123,7 +125,7 @@ def move(form, **values):
     return form
 
 
-# nbs/37_using.ipynb, cell f633d6ef
+# nbs/37_using.ipynb, cell 765d0027
 def test_moving_the_form_asks_again():
     form = move(toy_form(), scene=0, words="", task="detect", classes="ball, kite")
     first, seen = form.picture.value, form.answer
@@ -133,9 +135,9 @@ def test_moving_the_form_asks_again():
         move(form, task=task)
         assert form.answer.instruction.task == task
         hidden = {name for name, field in form.fields.items() if field.layout.display == "none"}
-        assert hidden == set(form.fields) - {*USES[task], "scene", "upload", "words", "film", "task"}
+        assert hidden == set(form.fields) - {*USES[task], *ALWAYS, "task"}
     assert move(form, task="segment", points=9, remap=True).answer.instruction.format.endswith("y9)")
-    assert move(form, film=True).film.value.startswith(b"\x89PNG") and move(form, film=False).film.value == b""
+    assert bytes(move(form, film=True).film.value).startswith(b"\x89PNG") and not bytes(move(form, film=False).film.value)
 
 
 # nbs/37_using.ipynb, cell a134a9c8

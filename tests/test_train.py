@@ -52,10 +52,10 @@ def test_rate_warms_up_then_falls():
     assert scales[400] == pytest.approx(recipe.final_scale) and min(scales) > 0
 
 
-# nbs/34_train.ipynb, cell e3c7b1b4
+# nbs/34_train.ipynb, cell 40254f1b
 def test_clock_remembers_earlier_time():
     watch, run = SimpleNamespace(time=1000.0), SimpleNamespace(global_step=7, should_stop=False)
-    model = SimpleNamespace(peak_rates=lambda: [1.0])
+    model = SimpleNamespace(peak_rates=lambda: [1.0, 1.0])
     with mock.patch.object(Clock, "now", staticmethod(lambda: watch.time)):
         clock = Clock(Recipe(minutes=2.0)); clock.on_train_start(run, model)
         watch.time += 90

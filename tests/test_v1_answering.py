@@ -72,12 +72,12 @@ def test_what_cannot_be_read_is_left_out():
     assert len(none) == 0 and none.masks.shape == (0, 72, 96) and none.boxes.shape == (0, 4)
 
 
-# nbs/33b_answering.ipynb, cell 4c4379f7
+# nbs/33b_answering.ipynb, cell f35d6acd
 NAMES = ("ball", "block", "kite")
 
 def shaken_model():
     "A tiny model of large random weights, with three class tokens."
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     vocabulary = Vocabulary.train(["a red ball under a tree", "two kites"], num_classes=3, prompts=template_texts())
     model = build(replace(VisionLLMv1Config.tiny(), categories=NAMES), vocabulary)
     with torch.no_grad():

@@ -6,6 +6,7 @@ Generated from nbs/31_image_tokenizer.ipynb by make export: do not edit, edit th
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from dataclasses import replace
 from itertools import permutations
 from torch import nn
 
@@ -13,11 +14,12 @@ from visionllm_edu.data.coco import COLOURS, SHAPES, image_to_tensor, shape_poly
 from visionllm_edu.language.instructions import template_texts
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.image_tokenizer import (
-    ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, match_cost,
-    tokenizer_loss,
+    ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, Proposals, home_cells,
+    match_cost, proposal_loss, tokenizer_loss,
 )
 from visionllm_edu.v1.language_guidance import LanguageGuidance, LanguageGuidanceConfig, TextEncoder
 from visionllm_edu.vision.backbone import Backbone, BackboneConfig
+from visionllm_edu.vision.deformable import reference_grid
 from visionllm_edu.vision.matching import focal_loss, hungarian
 
 
@@ -56,6 +58,48 @@ def plain_matches(tokens, boxes, cfg):
 def some_boxes(*counts):
     "Random boxes (n, 4) cxcywh, one tensor for each count."
     return [torch.cat([torch.rand(n, 2) * 0.6 + 0.2, torch.rand(n, 2) * 0.2 + 0.1], 1) for n in counts]
+
+
+# nbs/31_image_tokenizer.ipynb, cell 0dfb8c32
+def test_every_object_has_one_home():
+    torch.manual_seed(0)
+    boxes = torch.cat([torch.rand(400, 2), torch.rand(400, 2) ** 2], 1)
+    boxes[:4, :2] = torch.tensor([[0, 0], [1, 1], [0.5, 0.5], [0.25, 1]])            # borders and corners
+    for shapes in ([(16, 16), (8, 8), (4, 4), (2, 2)], [(12, 12), (6, 6), (3, 3), (2, 2)], [(5, 9), (3, 5), (2, 3), (1, 2)]):
+        home, near = home_cells(boxes, shapes)
+        cells = home.long().argmax(1)
+        level = torch.arange(4).repeat_interleave(torch.tensor([h * w for h, w in shapes]))[cells]
+        sides, size = torch.tensor(shapes), boxes[:, 2:].prod(1).sqrt()
+        assert (home.sum(1) == 1).all() and not (home & ~near).any()
+        assert ((reference_grid(shapes)[cells] - boxes[:, :2]) * sides[level].flip(1)).abs().max() <= 0.5 + 1e-5
+        assert (size * sides[level].amax(1) <= 3)[level < 3].all()                   # it fits there,
+        assert (size * sides[(level - 1).clamp(min=0)].amax(1) > 3)[level > 0].all()  # and on no finer map
+
+
+# nbs/31_image_tokenizer.ipynb, cell 88228737
+def test_queries_start_at_the_best_cells():
+    tokenizer, maps = small_tokenizer(proposals=True), random_maps()
+    memory, shapes = tokenizer.encoder(maps)
+    found = tokenizer.propose(memory, shapes)
+    content, position, reference = tokenizer.propose.start(memory, found, 10)
+    for said, places, start in zip(found.objectness, found.centers, reference):
+        assert torch.equal(start, places[said.topk(10).indices])
+    assert content.shape == position.shape == (2, 10, 32) and content.requires_grad and not reference.requires_grad
+    tokenizer(maps).centers.sum().backward()
+    assert all(p.grad is None for p in tokenizer.propose.center.parameters())
+    assert not hasattr(tokenizer, "queries")                                         # nothing learned by heart is left
+
+
+# nbs/31_image_tokenizer.ipynb, cell 64e1b087
+def test_perfect_proposals_cost_nothing():
+    cfg, shapes = ImageTokenizerConfig(), [(8, 8), (4, 4)]
+    box = torch.tensor([[0.3, 0.6, 0.2, 0.3], [0.8, 0.2, 0.1, 0.1]])
+    (home, near), centers, extents = home_cells(box, shapes), torch.rand(1, 80, 2), torch.rand(1, 80, 2)
+    for true, cells in zip(box, near): centers[0, cells], extents[0, cells] = true[:2], true[2:]
+    right = Proposals(20.0 * (2 * home.any(0).float() - 1)[None], centers, extents, shapes)
+    silent = replace(right, objectness=torch.full((1, 80), -20.0))
+    assert proposal_loss(right, [box], cfg) < 1e-4 and proposal_loss(silent, [box[:0]], cfg) < 1e-4
+    assert proposal_loss(silent, [box], cfg) > 1 and proposal_loss(replace(right, centers=centers + 0.1), [box], cfg) > 1
 
 
 # nbs/31_image_tokenizer.ipynb, cell c2ab7d58
@@ -135,14 +179,15 @@ def test_centres_stay_inside():
     assert all(p.grad is None or p.grad.isfinite().all() for p in tokenizer.parameters())
 
 
-# nbs/31_image_tokenizer.ipynb, cell 453110ea
-def small_eyes(seed=0):
+# nbs/31_image_tokenizer.ipynb, cell 9b4cadac
+def small_eyes(seed=0, **changes):
     "A tiny backbone, guidance and tokenizer with random weights."
     vocabulary = Vocabulary.train([*template_texts(), *(f"find every {name}" for name in SHAPES)], text_size=600, range=16, num_classes=8)
     torch.manual_seed(seed)
     cfg = LanguageGuidanceConfig.tiny()
     guidance = LanguageGuidance(cfg, TextEncoder(cfg, vocabulary), d_model=32)
-    return nn.ModuleList([Backbone(BackboneConfig.tiny()), guidance, ImageTokenizer(ImageTokenizerConfig.tiny())])
+    sizes = replace(ImageTokenizerConfig.tiny(), **changes)
+    return nn.ModuleList([Backbone(BackboneConfig.tiny()), guidance, ImageTokenizer(sizes)])
 
 
 # nbs/31_image_tokenizer.ipynb, cell 0c599bf0
@@ -215,10 +260,10 @@ def see(eyes, pixels, texts, words="paper"):
     finally: hook.remove()
 
 
-# nbs/31_image_tokenizer.ipynb, cell a9bc21e6
-def train(eyes, pixels, texts, boxes, steps, words="paper"):
-    "Trains on one fixed batch with the paper's L_tok; returns {term: losses}."
-    cfg = ImageTokenizerConfig(extent_weight=0.0)
+# nbs/31_image_tokenizer.ipynb, cell 49de5ed8
+def train(eyes, pixels, texts, boxes, steps, words="paper", extent_weight=0.0):
+    "Trains on one fixed batch, as it is with the paper's L_tok; returns {term: losses}."
+    cfg = ImageTokenizerConfig(extent_weight=extent_weight)
     optimizer = torch.optim.AdamW(eyes.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     curves = {"objectness": [], "center": []}
@@ -228,7 +273,7 @@ def train(eyes, pixels, texts, boxes, steps, words="paper"):
         optimizer.zero_grad(), sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(eyes.parameters(), 1.0)
         optimizer.step(), schedule.step()
-        for name, value in losses.items(): curves[name].append(value.item())
+        for name in curves: curves[name].append(losses[name].item())
     return curves
 
 

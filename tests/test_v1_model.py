@@ -22,9 +22,10 @@ from visionllm_edu.data.tasks import TaskMixture, make_task
 from visionllm_edu.language.instructions import Instruction, sets_to_text
 from visionllm_edu.v1.answering import outputs_of
 from visionllm_edu.v1.model import (
-    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, from_plain, lesson_of,
+    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, from_plain, lesson_of, only,
     pairing_cost, template_vocabulary, true_boxes, without_downloads,
 )
+from visionllm_edu.v1.reading import ToldBatch, ToldMixture
 from visionllm_edu.vision.deformable import DeformableConfig
 from visionllm_edu.vision.matching import hungarian
 
@@ -160,6 +161,22 @@ def test_more_objects_than_tokens():
     assert len(sample.labels) == 4
     losses = model.losses(model.collate([sample]))                 # two objects find a token, two are left out
     assert all(x.isfinite() and x > 0 for x in losses.values())
+
+
+# nbs/33_v1_model.ipynb, cell 0f55e916
+def test_proposals_and_told_scenes_have_losses_of_their_own():
+    data = scenes()
+    model = shaken(tiny_model(data, tokenizer=replace(VisionLLMv1Config.tiny().tokenizer, proposals=True)))
+    batch = model.collate(six_tasks(data))
+    tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
+    some = only(tokens, [3, 1])
+    for part, whole in ((some, tokens), (some.proposals, tokens.proposals)): assert torch.equal(part.centers, whole.centers[[3, 1]])
+    assert some.proposals.shapes == tokens.proposals.shapes and torch.equal(some.layers[0][0], tokens.layers[0][0][[3, 1]])
+    losses = model.losses(batch)
+    sum(losses.values()).backward()
+    assert losses["proposal"] > 0 and all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+    told = model.collate([ToldMixture(data)[i] for i in range(6)])
+    assert isinstance(told, ToldBatch) and model.losses(told).keys() <= {"class", "word"}
 
 
 # nbs/33_v1_model.ipynb, cell f6e0aa43

@@ -114,7 +114,7 @@ def film_strip(model: VisionLLMv1, image, answer: Answer, columns: int = 3):
     if said: frames[-2] = ("what the LLM said", (len(said),), said)
     return show_trace(frames, columns)
 
-# %% ../nbs/37_using.ipynb #85239279
+# %% ../nbs/37_using.ipynb #e92eb7ca
 def read_upload(file) -> Image.Image:
     "The picture in a file that FileUpload took; raises `ValueError` if there is none in it."
     try: return load_image(Image.open(io.BytesIO(file["content"])))
@@ -138,7 +138,8 @@ def make_fields(scenes: int) -> dict[str, widgets.ValueWidget]:
     ranges = [RANGE // 8, RANGE // 4, RANGE // 2, RANGE]
     return {
         "scene": widgets.IntSlider(0, 0, scenes - 1, **late("scene")),
-        "upload": widgets.FileUpload(accept="image/*", **look("or a picture of your own")),
+        "upload": widgets.FileUpload(accept="image/*", description="or a picture of your own",
+                                     layout={"width": "auto"}),
         "task": widgets.Dropdown(options=TASKS, **look("task")),
         "classes": widgets.Combobox(**late("classes")),
         "phrase": widgets.Combobox(**late("phrase")),

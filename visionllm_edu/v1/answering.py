@@ -117,7 +117,7 @@ def outputs_of(model: nn.Module, names: Sequence[str]) -> Iterator[dict]:
     finally:
         for hook in hooks: hook.remove()
 
-# %% ../../nbs/33b_answering.ipynb #ad78a16e
+# %% ../../nbs/33b_answering.ipynb #22d07267
 def stages(
     asked: Instruction,
     seen: dict,    # what backbone, guidance and tokenizer returned for one image
@@ -127,8 +127,8 @@ def stages(
 ) -> list[tuple]:
     "What a request passed through, (name, shape or None, value) each, as `show_trace` takes it."
     words = [vocabulary.token(i) for i in vocabulary.encode(asked.text)]
-    form = [vocabulary.token(i) for i in vocabulary.query_row(asked.points_per_set)]
-    if asked.is_text: form = ["<bos>"]
+    slots = [vocabulary.bos_id] if asked.is_text else vocabulary.query_row(asked.points_per_set)
+    form = [vocabulary.token(i) for i in slots]
     maps = {name: [scale[0].cpu() for scale in seen[name]] for name in ("backbone", "guidance")}
     tokens = seen["tokenizer"]
     centers, sure = tokens.centers[0].cpu(), tokens.objectness[0].sigmoid().cpu() >= threshold

@@ -185,21 +185,22 @@ def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, 
     return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
             (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #d47cd3bb
+# %% ../../nbs/31_image_tokenizer.ipynb #2bcea7d9
 def home_cells(
     boxes: Tensor,  # (n, 4) cxcywh in [0, 1]
     shapes: list,  # [(h, w), ...] of the maps, fine to coarse
 ) -> tuple[Tensor, Tensor]:
     "Whether a cell is an object's home, and whether it is near it: bool (n, cells) each."
     home, near = [], []
-    size = boxes[:, 2:].prod(1).sqrt()[:, None]  # of the square of equal area
+    size = boxes[:, 2:].prod(1).sqrt()  # side of the square of equal area
+    spans = torch.stack([size * max(shape) for shape in shapes], 1)  # (n, levels), in cells
+    level = (spans[:, :-1] > 3).sum(1)  # the finest map where it spans 3 cells or less, or the last
     for i, (h, w) in enumerate(shapes):
-        grid = reference_grid([(h, w)], boxes.device)  # (hw, 2)
-        cell = torch.tensor([1 / w, 1 / h], device=boxes.device)
-        far = ((boxes[:, None, :2] - grid).abs() / cell).amax(-1)  # (n, hw) in cells
-        span = size * max(h, w)  # in cells: 3 or less on the finest map, 1.5 to 3 on the others
-        fits = (span <= 3 if i < len(shapes) - 1 else span < 1e9) & ((span > 1.5) | (i == 0))
-        home.append((far <= 0.5) & fits), near.append((far < 1) & fits)
+        sides, fits = torch.tensor([w, h], device=boxes.device), (level == i)[:, None]
+        far = (boxes[:, None, :2] - reference_grid([(h, w)], boxes.device)) * sides  # in cells
+        x, y = torch.minimum((boxes[:, :2] * sides).long(), sides - 1).unbind(1)
+        own = nn.functional.one_hot(y * w + x, h * w).bool()  # (n, hw)
+        home.append(own & fits), near.append((far.abs().amax(-1) < 1) & fits)
     return torch.cat(home, 1), torch.cat(near, 1)
 
 
