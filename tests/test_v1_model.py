@@ -253,7 +253,7 @@ def test_round_trip_gives_identical_replies():
     assert texts[0] == texts[1] and sum(map(bool, texts[0])) >= 4
 
 
-# nbs/33_v1_model.ipynb, cell 4a85240d
+# nbs/33_v1_model.ipynb, cell 2668a8d0
 def test_wrong_checkpoints_are_refused_by_name():
     data = scenes()
     with TemporaryDirectory() as folder:
@@ -264,7 +264,7 @@ def test_wrong_checkpoints_are_refused_by_name():
             file.write_text(json.dumps(plain | changes))
             with pytest.raises(ValueError, match=match) as error: VisionLLMv1.from_pretrained(folder)
             assert "\n" not in str(error.value)
-        refused(r"'tokenizer.(query|position).weight' has the size \(10, 32\), this model has \(12, 32\)", tokenizer=plain["tokenizer"] | {"queries": 12})
+        refused(r"'tokenizer.queries.(content|position).weight' has the size \(10, 32\), this model has \(12, 32\)", tokenizer=plain["tokenizer"] | {"queries": 12})
         refused("'decoder.language_model.lm.model.layers.2.* which this model needs", language_model=plain["language_model"] | {"layers": 3})
         refused("VisionLLMv1Config has no setting 'pixels'", pixels=3)
         file.unlink()

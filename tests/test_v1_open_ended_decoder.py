@@ -77,7 +77,7 @@ def request(decoder, texts=("detect ball, kite, tree, lake, green <image>", "<im
     return [decoder.vocabulary.encode(t) for t in texts], torch.randn(len(texts), m, 16), torch.rand(len(texts), m, 2)
 
 
-# nbs/32_open_ended_decoder.ipynb, cell e3c2e90e
+# nbs/32_open_ended_decoder.ipynb, cell 9e59512b
 def test_ties_start_as_the_tokens_themselves():
     decoder = small_decoder()
     prompts, e, centers = request(decoder)
@@ -85,7 +85,7 @@ def test_ties_start_as_the_tokens_themselves():
     seen, told = decoder.read(prompts, e, centers), decoder.read_tokens(prompts, tokens)
     assert torch.equal(seen.ties, told.ties) and torch.equal(seen.cache.layers[1].keys, told.cache.layers[1].keys)
     torch.testing.assert_close(seen.ties, tokens)                           # the identity
-    assert (tokens - decoder.see(e)).std() < 0.06                           # places are quiet
+    assert (tokens - decoder.see(e)).flatten(0, 1).std(0).mean() < 0.04     # places are quiet
 
 
 # nbs/32_open_ended_decoder.ipynb, cell dfebe80c

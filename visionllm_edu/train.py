@@ -39,7 +39,7 @@ from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #6c3acee4
+# %% ../nbs/34_train.ipynb #d84f0c78
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -67,6 +67,7 @@ class Recipe:
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
     def __post_init__(self):
+        object.__setattr__(self, "frozen", tuple(self.frozen))  # JSON knows lists only
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two; "
                              f"got steps={self.steps}, minutes={self.minutes}")
