@@ -811,7 +811,7 @@ def export_all(
     for path in project.notebooks: write_tests(path, project.tests)
     make_readme(project)
 
-# %% ../nbs/90_factory.ipynb #2a87c521
+# %% ../nbs/90_factory.ipynb #7f696ad8
 def _files(project: Project) -> dict[str, bytes]:
     "The files that an export may write, as {path from the root: content}."
     skip = {"__pycache__", ".ipynb_checkpoints"}
@@ -830,8 +830,11 @@ def check_sync(
         for name, data in files.items():
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(data)
-        for name in ("settings.ini", "setup.py"):
-            if (project.root / name).exists(): shutil.copy(project.root / name, folder)
+        scores = [str(p.relative_to(project.root)) for p in project.root.glob("data/weights/*/scores/*.json")]
+        for name in ("settings.ini", "setup.py", *scores):
+            if not (project.root / name).exists(): continue
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(project.root / name, Path(folder) / name)
         done = subprocess.run(_EXPORT, cwd=folder, capture_output=True, text=True)
         if done.returncode: return [f"the export failed: {(done.stderr or done.stdout).strip()}"]
         fresh = _files(Project.find(folder))

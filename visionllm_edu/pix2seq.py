@@ -162,7 +162,7 @@ def sentence_loss(
     logits = decoder.language_model.logits(hidden[known])
     return decoder_loss(logits, say[known], decoder.vocabulary, plain)
 
-# %% ../nbs/38_pix2seq.ipynb #1cab82d8
+# %% ../nbs/38_pix2seq.ipynb #09aeb8f5
 class TokenByToken(VisionLLMv1):
     "VisionLLM's parts, but the LM writes all objects in one sentence, as Pix2Seq does."
 
@@ -208,7 +208,7 @@ class TokenByToken(VisionLLMv1):
         tokens = self.see(pixels.to(self.device), [i.text for i in instructions])
         prompts = [v.encode(i.text) for i in instructions]
         context = self.decoder.read(prompts, tokens.embeddings, tokens.centers)
-        said = write_objects(self.decoder, context, named, most or self.cfg.tokenizer.queries, self.noise)
+        said = write_objects(self.decoder, context, named, min(most or 10**6, self.cfg.tokenizer.queries), self.noise)
         return [_as_reply(*one, threshold, v) for one in zip(said, named, images, instructions)]
 
 # %% ../nbs/38_pix2seq.ipynb #b0071800
