@@ -17,7 +17,7 @@ help:
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
 	@echo "make browser-test  open the playground in JupyterLab in headless Chromium, move a slider, keep a screenshot (1 minute)"
-	@echo "make train      train VisionLLM v1 as the shipped weights were (hours on a CPU, minutes on a GPU)"
+	@echo "make train      train VisionLLM v1 on Toybox in all stages (170 minutes)"
 	@echo "make hooks      clean and export before each git commit"
 
 # One set-up per content of settings.ini, setup.py and constraints.txt; later calls start at once.
@@ -52,7 +52,7 @@ browser-test: $(READY)
 	@$(PY) -m visionllm_edu.browser --out out/browser
 
 train: $(READY)
-	@$(PY) -m visionllm_edu train v1 --stages --data toybox:train --out out/v1-toybox
+	@$(PY) -m visionllm_edu train v1 --stages --data toybox:train --val toybox:val:8 --out out/v1-toybox
 
 hooks: $(READY)
 	@git config core.hooksPath .githooks && echo "git now cleans and exports before each commit"

@@ -57,24 +57,25 @@ def test_stopped_course_goes_on():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-# nbs/34b_stages.ipynb, cell eb0922ff
+# nbs/34b_stages.ipynb, cell d3a10565
 def test_another_recipe_is_refused():
     with TemporaryDirectory() as folder:
         data, one = load_data("toybox:train:4"), dict(list(tiny_course().items())[:1])
         train_stages(data, one, folder, VisionLLMv1Config.tiny(), quiet=True)
-        Path(folder, "0-drills", "done.json").unlink()
         other = {name: replace(r, language_rate=3.0) for name, r in one.items()}
-        with pytest.raises(ValueError, match="language_rate: then 1.5, now 3.0"):
-            train_stages(data, other, folder, resume=True, quiet=True)
+        for finished in (True, False):
+            if not finished: Path(folder, "0-drills", "done.json").unlink()
+            with pytest.raises(ValueError, match="language_rate: then 1.5, now 3.0"):
+                train_stages(data, other, folder, resume=True, quiet=True)
 
 
-# nbs/34b_stages.ipynb, cell 2fc652a9
+# nbs/34b_stages.ipynb, cell 57761082
 def test_sketches_change_nothing_but_the_folder():
     with TemporaryDirectory() as folder:
         data, one, cfg = load_data("toybox:train:4"), {"2-all-tasks": tiny_course(3)["2-all-tasks"]}, VisionLLMv1Config.tiny()
         train_stages(data, one, Path(folder, "a"), cfg, quiet=True)
         train_stages(data, one, Path(folder, "b"), cfg, quiet=True, callbacks=[Sketches(data, folder, minutes=0, images=2)])
-        assert len(list(Path(folder, "pictures").glob("step_*.png"))) == 3
+        assert len(list(Path(folder, "pictures").glob("*_step_*.png"))) == 3
         a, b = (load_file(Path(folder, x, "2-all-tasks", "weights", "model.safetensors")) for x in "ab")
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 

@@ -25,12 +25,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
-# %% ../nbs/91_cli.ipynb #86820046
+# %% ../nbs/91_cli.ipynb #58ca4196
 def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("version", choices=["v1"])
     p.add_argument("--size", choices=["tiny", "mini", "paper"],
                    help="of the model (default mini; a resumed run keeps its own)")
     p.add_argument("--data", default="toybox:train:5000", help=SPEC + " (default %(default)s)")
+    p.add_argument("--val", metavar="SPEC", help="with --stages: draw what is found in its first "
+                   "pictures every 5 minutes, such as toybox:val:8")
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
     p.add_argument("--stages", action="store_true",
                    help="the whole course: words, detection, all tasks (170 minutes, if not told)")
@@ -91,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return top
 
-# %% ../nbs/91_cli.ipynb #f34a367c
+# %% ../nbs/91_cli.ipynb #15f6194e
 def train_command(a: argparse.Namespace) -> None:
     "Train; what was repaired in the data is said before the first step."
     from visionllm_edu.data.coco import load_data
@@ -111,7 +113,7 @@ def train_command(a: argparse.Namespace) -> None:
     options = dict(resume=a.resume, accelerator=a.accelerator, devices=a.devices,
                    precision=a.precision, checkpoint_minutes=a.checkpoint_minutes)
     if stages:
-        options |= {"callbacks": [Sketches(data, a.out)]}
+        if a.val: options |= {"callbacks": [Sketches(load_data(a.val), a.out)]}
         train_stages(data, stages, a.out, cfg or VisionLLMv1Config.mini(), **options)
     else: train_v1(data, recipe, a.out, cfg, **options)
     weights = Path(a.out, *[*stages][-1:], "weights")

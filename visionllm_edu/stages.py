@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['READING', 'EVERYTHING', 'v1_stages', 'train_stages', 'machine', 'commit', 'Sketches']
 
-# %% ../nbs/34b_stages.ipynb #7e265afd
+# %% ../nbs/34b_stages.ipynb #a7c8ea2f
 import json
 import os
 import platform
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from lightning.pytorch import Callback
 from .data.coco import CocoData
 from .language.instructions import Instruction
 from .plot import show_grid
-from .train import Clock, Recipe, process_rank, train_v1
+from .train import Clock, Recipe, differences, process_rank, train_v1
 from .v1.model import VisionLLMv1, VisionLLMv1Config
 from .weights import atomic
 
@@ -45,7 +46,7 @@ def v1_stages(
         "2-all-tasks": Recipe(EVERYTHING, minutes=0.635 * minutes, language_rate=0.3,
                               frozen=("backbone",), **seeing)}
 
-# %% ../nbs/34b_stages.ipynb #e7f95966
+# %% ../nbs/34b_stages.ipynb #8a5abe8c
 def train_stages(
     data: CocoData,
     stages: dict[str, Recipe],  # by name, in order
@@ -56,16 +57,26 @@ def train_stages(
 ) -> VisionLLMv1:
     "Trains stage after stage, each from the weights of the one before. Returns the model."
     start, model = None, None
+    for name in () if resume else stages:  # what an earlier course left must not pass for this one
+        for left in ("done.json", "last.ckpt"): Path(out, name, left).unlink(missing_ok=True)
     for name, recipe in stages.items():
         folder = Path(out, name)
         done, begun = folder / "done.json", (folder / "last.ckpt").exists()
-        if not (resume and done.exists()):
-            if not resume: done.unlink(missing_ok=True)
+        if done.exists(): _check_same(folder, recipe)
+        else:
             model = train_v1(data, recipe, folder, None if start else cfg, resume and begun,
                              start=start, **options)
             if not process_rank()[0]: _note(done, {"machine": machine(), "commit": commit()})
         start = folder / "weights"
     return model or VisionLLMv1.from_pretrained(start)
+
+
+def _check_same(folder: Path, recipe: Recipe) -> None:
+    "ValueError where a finished stage was trained by another recipe."
+    then = json.loads((folder / "recipe.json").read_text())["recipe"]
+    found = differences(then, json.loads(json.dumps(asdict(recipe))))
+    if found: raise ValueError(f"{folder} was finished otherwise ({found[0]}): "
+                               "resume it with the same, or give another folder")
 
 
 def _note(path: Path, content: dict) -> None:
@@ -91,9 +102,9 @@ def commit() -> str:
     if found.returncode: return "unknown"
     return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
-# %% ../nbs/34b_stages.ipynb #407e3c02
+# %% ../nbs/34b_stages.ipynb #f433cc80
 class Sketches(Callback):
-    "Every few minutes draws what the model finds in some pictures: `out/pictures/step_000123.png`."
+    "Every few minutes draws what the model finds in some pictures: `out/pictures/000_step_000123.png`."
 
     def __init__(
         self,
@@ -119,7 +130,8 @@ class Sketches(Callback):
         model.train()
         titles = [f"step {step}: {len(r.detections)} found" for r in replies]
         sheet = show_grid([r.detections.draw(r.image) for r in replies], titles)
-        path = self.out / "pictures" / f"step_{step:06}.png"
+        folder = self.out / "pictures"
+        path = folder / f"{len(list(folder.glob('*.png'))):03}_step_{step:06}.png"
         with atomic(path) as tmp: tmp.write_bytes(sheet.data)
         self.last = Clock.now()
         return path
