@@ -4,8 +4,8 @@ Generated from nbs/14_tasks.ipynb by make export: do not edit, edit the notebook
 """
 
 from visionllm_edu.data.tasks import (
-    InstructionSampler, Memory, TaskMixture, derive_phrases, derive_questions, make_task,
-    object_boundary, plural, served_tasks,
+    InstructionSampler, Memory, TaskMixture, derive_phrases, derive_questions, descriptions,
+    make_task, object_boundary, plural, served_tasks,
 )
 
 
@@ -72,6 +72,16 @@ def test_missing_parts_cost_tasks():
     assert lost(keypoints=None) == {"pose"} and lost(keypoints=0 * sample.keypoints) == {"pose"}
     assert lost(phrases=[], questions=[]) == set()  # derived ones step in
     assert lost(crowd=~np.zeros_like(sample.crowd)) >= {"segment", "pose"}
+
+
+# nbs/14_tasks.ipynb, cell 6aae98f3
+def test_descriptions_begin_with_the_class():
+    for data in (load_data("toybox:train:8"), shapes_data(2)):
+        for i in range(2):
+            sample = data.sample(i, image=False)
+            said = descriptions(data, sample)
+            assert [line.split(":")[0] for line in said] == [data.categories[c] for c in sample.labels]
+    assert not any(":" in line for line in said)                        # shapes have no regions: bare names
 
 
 # nbs/14_tasks.ipynb, cell 381c5b67

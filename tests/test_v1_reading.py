@@ -17,9 +17,7 @@ from visionllm_edu.language.language_model import LanguageModel, LanguageModelCo
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import OpenEndedDecoder, OpenEndedDecoderConfig
-from visionllm_edu.v1.reading import (
-    DrillMixture, Reading, Told, ToldMixture, descriptions, told_lesson,
-)
+from visionllm_edu.v1.reading import DrillMixture, Reading, Told, ToldMixture, told_lesson
 from visionllm_edu.vision.deformable import point_position
 
 
@@ -38,16 +36,6 @@ FOLDER = TemporaryDirectory()
 def scenes(n=6):
     "A few scenes with shapes, as a data set."
     return load_data(write_shapes(FOLDER.name, n=n))
-
-
-# nbs/32b_reading.ipynb, cell 6c4296ef
-def test_descriptions_begin_with_the_class():
-    for data in (load_data("toybox:train:8"), scenes(2)):
-        for i in range(2):
-            sample = data.sample(i, image=False)
-            said = descriptions(data, sample)
-            assert [line.split(":")[0] for line in said] == [data.categories[c] for c in sample.labels]
-    assert not any(":" in line for line in said)                        # shapes have no regions: bare names
 
 
 # nbs/32b_reading.ipynb, cell 3996b23f

@@ -6,9 +6,10 @@
 __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks',
            'rate_scale', 'Stream', 'process_rank', 'agreed', 'Clock', 'train_losses', 'read_rows', 'read_losses',
            'LossLog', 'Keep', 'Progress', 'run_card', 'differences', 'check_resumable', 'vocabulary_for', 'mixture_for',
-           'check_prompts', 'matmul_precision', 'quiet_lightning', 'make_trainer', 'fit', 'train_v1', 'freeze']
+           'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'train_v1',
+           'freeze']
 
-# %% ../nbs/34_train.ipynb #ee7d3a70
+# %% ../nbs/34_train.ipynb #4feb6d2b
 import csv
 import hashlib
 import json
@@ -26,7 +27,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
 
@@ -34,17 +37,18 @@ from .data.coco import CocoData
 from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.instructions import TEMPLATES, Instruction
 from .language.vocabulary import Vocabulary
-from .v1.reading import DrillMixture, ToldMixture
+from .v1.reading import (
+    READING, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #f2f80e83
+# %% ../nbs/34_train.ipynb #c17116c3
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
 
-SOURCES = ("pictures", "words", "drills")
+SOURCES = ("pictures", "words", "prompts", "drills")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # or "words": told scenes, or "drills": dictionaries; no picture
+    source: str = "pictures"  # without: "drills" of dictionaries, of "prompts", scenes in "words"
+    rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
+    other_ranges: float = 0.0  # share of instructions with another range than the usual one
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
@@ -335,7 +341,7 @@ def _config_of(out: Path) -> VisionLLMv1Config:
     if not path.exists(): raise ValueError(f"{out} has no weights to begin with")
     return from_plain(VisionLLMv1Config, json.loads(path.read_text()))
 
-# %% ../nbs/34_train.ipynb #88785276
+# %% ../nbs/34_train.ipynb #d45d3ce0
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -349,11 +355,15 @@ def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
 
 def mixture_for(data: CocoData, recipe: Recipe, image_size: int) -> TaskMixture:
     "The task samples that a recipe draws from data; ValueError where they serve none of its tasks."
-    r, kind = recipe, ToldMixture if recipe.source == "words" else TaskMixture
+    r = recipe
     if r.source == "drills": return DrillMixture(data, r.seed)
-    return kind(data, r.tasks, seed=r.seed, batch=r.batch_size, image_size=image_size,
-                       first_caption=r.first_caption, full_list=r.full_list,
-                       random_classes=r.random_classes, max_categories=r.max_categories)
+    if r.source == "prompts": return PromptMixture(data, r.seed, grow=20_000)
+    drawn = dict(seed=r.seed, batch=r.batch_size, image_size=image_size,
+                 first_caption=r.first_caption, full_list=r.full_list, other_ranges=r.other_ranges,
+                 random_classes=r.random_classes, max_categories=r.max_categories)
+    if r.source == "words": return ToldMixture(data, r.tasks, **drawn)
+    seen = TaskMixture(data, r.tasks, **drawn)
+    return Rehearsal(seen, ToldMixture(data, READING, **drawn), r.rehearsal) if r.rehearsal else seen
 
 # %% ../nbs/34_train.ipynb #53b89992
 def check_prompts(model: VisionLLMv1, categories: Sequence[str]) -> None:
@@ -362,7 +372,7 @@ def check_prompts(model: VisionLLMv1, categories: Sequence[str]) -> None:
         for t in range(len(TEMPLATES[task])):
             model.guidance.encoder.tokenize([Instruction(task, tuple(categories), template=t).text])
 
-# %% ../nbs/34_train.ipynb #09715146
+# %% ../nbs/34_train.ipynb #2dcb975b
 @contextmanager
 def matmul_precision(name: str) -> Iterator[None]:
     "Inside this block float32 products have torch's precision of that name."
@@ -370,6 +380,13 @@ def matmul_precision(name: str) -> Iterator[None]:
     torch.set_float32_matmul_precision(name)
     try: yield
     finally: torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def plain_attention(trainer: Trainer) -> Iterator[None]:
+    "Inside this block attention on a CPU is two products and a softmax: faster there with our masks."
+    if not isinstance(trainer.accelerator, CPUAccelerator): yield; return
+    with sdpa_kernel(SDPBackend.MATH): yield
 
 
 @contextmanager
@@ -417,7 +434,7 @@ def fit(trainer: Trainer, model: VisionLLMv1, loader: DataLoader, checkpoint: Pa
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #439340d2
+# %% ../nbs/34_train.ipynb #ec6d2c71
 def train_v1(
     data: CocoData,
     recipe: Recipe,
@@ -450,7 +467,7 @@ def train_v1(
         per_step = recipe.batch_size * recipe.accumulate
         stream = Stream(mixture, lambda: trainer.global_step * per_step, recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size // devices, collate_fn=model.collate)
-        with matmul_precision(recipe.matmul):
+        with matmul_precision(recipe.matmul), plain_attention(trainer):
             fit(trainer, model.train(), loader, out / "last.ckpt" if resume else None)
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()

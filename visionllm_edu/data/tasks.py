@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['IRREGULAR', 'TaskSample', 'plural', 'derive_phrases', 'derive_questions', 'sample_phrases', 'sample_questions',
-           'served_tasks', 'object_boundary', 'make_task', 'InstructionSampler', 'Memory', 'TaskMixture']
+           'served_tasks', 'descriptions', 'object_boundary', 'make_task', 'InstructionSampler', 'Memory',
+           'TaskMixture']
 
-# %% ../../nbs/14_tasks.ipynb #ec90ca38
+# %% ../../nbs/14_tasks.ipynb #b2fef345
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -16,9 +17,10 @@ from torch.utils.data import Dataset
 
 from .coco import CocoData, Sample
 from ..geometry import box_xyxy_to_cxcywh, sample_boundary
-from ..language.instructions import NUM_CLASSES, TASKS, Instruction, sample_instruction
+from ..language.instructions import (
+    NUM_CLASSES, RANGE, TASKS, Instruction, sample_instruction)
 
-# %% ../../nbs/14_tasks.ipynb #c9b03f61
+# %% ../../nbs/14_tasks.ipynb #9587ce0c
 @dataclass
 class TaskSample:
     "An image, an instruction and the answer to learn; n objects, N points each."
@@ -31,6 +33,7 @@ class TaskSample:
     centers: np.ndarray  # (n, 2) float32, box centres in [0, 1]
     boxes_xyxy_px: np.ndarray  # (n, 4) float32
     answer: str = ""  # what to say, for text tasks
+    descriptions: list[str] = field(default_factory=list)  # n, in words; none where not asked for
 
 # %% ../../nbs/14_tasks.ipynb #b6bddb64
 IRREGULAR = {"person": "people", "man": "men", "woman": "women", "child": "children",
@@ -119,7 +122,19 @@ def served_tasks(
            "answer": bool(sample_questions(sample, categories))}
     return {task for task in TASKS if has[task]}
 
-# %% ../../nbs/14_tasks.ipynb #500f1780
+# %% ../../nbs/14_tasks.ipynb #0d191499
+def descriptions(
+    data: CocoData,
+    sample: Sample,  # one of its samples
+) -> list[str]:
+    "One description per object: its region's where the data has regions (Toybox), else its class."
+    regions = data.read(sample.image_id)["regions"] if hasattr(data, "read") else ()
+    told = {k: r["description"] for r in regions for k in r["annotation_ids"]}
+    names = [data.categories[c] for c in sample.labels]
+    return [f"{name}: {told[int(k)]}" if int(k) in told else name
+            for k, name in zip(sample.annotation_ids, names)]
+
+# %% ../../nbs/14_tasks.ipynb #3e0c28d5
 def object_boundary(
     sample: Sample,
     row: int,  # which object
@@ -135,6 +150,7 @@ def make_task(
     all_categories: list[str],  # names of `sample.labels`
     rng: np.random.Generator | None = None,  # picks the caption; None takes the first
     boundary: Callable[[Sample, int, int], np.ndarray] = object_boundary,
+    told: list[str] | None = None,  # a description of each of the sample's objects, to hand on
 ) -> TaskSample:
     "What the sample's annotations answer to the instruction; ValueError where they can't."
     if instruction.is_text: rows, labels = np.zeros(0, int), np.zeros(0, int)
@@ -146,7 +162,8 @@ def make_task(
         sample.image, sample.image_id, sample.size, instruction, labels=labels.astype(np.int64),
         points_px=_POINTS[instruction.task](sample, rows, instruction.points_per_set, boundary),
         centers=centers.astype(np.float32), boxes_xyxy_px=boxes.astype(np.float32),
-        answer=_words(sample, instruction, all_categories, rng) if instruction.is_text else "")
+        answer=_words(sample, instruction, all_categories, rng) if instruction.is_text else "",
+        descriptions=[told[row] for row in rows] if told else [])
 
 # %% ../../nbs/14_tasks.ipynb #01be9d58
 def _listed(sample, instruction, all_categories):
@@ -213,7 +230,7 @@ def _none(sample, rows, n, boundary): return np.zeros((0, 0, 2), dtype=np.float3
 _POINTS = {"detect": _corners, "ground": _corners, "segment": _outlines, "pose": _poses,
            "caption": _none, "answer": _none}
 
-# %% ../../nbs/14_tasks.ipynb #38b6da8a
+# %% ../../nbs/14_tasks.ipynb #b1d1ac35
 class InstructionSampler:
     "Draws instructions that a sample can answer."
 
@@ -224,6 +241,7 @@ class InstructionSampler:
         random_classes: bool = True,  # draw which `<c_i>` stands for a class; False: its own place
         num_points: int | None = None,  # points of an outline; None: 8 to 24, drawn
         max_categories: int | None = None,  # longest list that is drawn; None: no limit
+        other_ranges: float = 0.0,  # share of instructions whose range is drawn, not the usual one
     ):
         "ValueError where all categories can't be listed."
         if full_list and len(data.categories) > NUM_CLASSES:
@@ -231,6 +249,7 @@ class InstructionSampler:
                              "tokens; with full_list=0 they are drawn in subsets")
         self.names, self.full_list, self.random_classes = data.categories, full_list, random_classes
         self.num_points, self.max_categories = num_points, max_categories
+        self.other_ranges = other_ranges
         lengths = {name: len(points) for name, points in data.keypoints_of.items()}
         self.pose_points = next(iter(lengths.values()), 0)
         self.posed = [name for name, k in lengths.items() if k == self.pose_points]
@@ -243,6 +262,12 @@ class InstructionSampler:
         full: bool | None = None,  # list all categories? None: drawn with probability `full_list`
     ) -> Instruction:
         "A random instruction of that task."
+        drawn = self._draw(task, sample, rng, full)
+        if drawn.is_text or not self.other_ranges or rng.random() >= self.other_ranges: return drawn
+        return replace(drawn, range=int(RANGE * 8 ** -rng.random()))  # log-uniform, down to an eighth
+
+    def _draw(self, task, sample, rng, full) -> Instruction:
+        "The same in the usual range."
         if task == "caption":
             texts = {"short": sample.captions, "long": sample.long_captions}
             detail = _pick([detail for detail, captions in texts.items() if captions], rng)
@@ -304,7 +329,7 @@ class Memory:
         if len(self.boundaries) < 200_000: self.boundaries[key] = points
         return points
 
-# %% ../../nbs/14_tasks.ipynb #b64a3254
+# %% ../../nbs/14_tasks.ipynb #ef9eb19d
 class TaskMixture(Dataset):
     "Task samples without end: item i depends on (seed, i) alone, so a run can go on anywhere."
 
@@ -335,7 +360,8 @@ class TaskMixture(Dataset):
         row, sample, instruction, rng = self.draw(index)
         sample = replace(sample, image=self.memory.image(row))
         return make_task(sample, instruction, self.data.categories,
-                         None if self.first_caption else rng, self.memory.boundary)
+                         None if self.first_caption else rng, self.memory.boundary,
+                         descriptions(self.data, sample))
 
     def draw(self, index: int) -> tuple[int, Sample, Instruction, np.random.Generator]:
         "What item `index` is about: a place in the data, its sample without picture, what to ask."

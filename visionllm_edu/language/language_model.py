@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig, AutoModelForCausalLM, DynamicCache, LlamaConfig, PreTrainedModel)
 
-# %% ../../nbs/18_language_model.ipynb #d38692af
+# %% ../../nbs/18_language_model.ipynb #7f38e266
 @dataclass
 class LanguageModelConfig:
     "Sizes of the causal LM; the ones of a published model where `name_or_path` is given."
 
     name_or_path: str | None = None  # a hub id or a folder
     hidden_size: int = 192
-    layers: int = 3
+    layers: int = 4
     heads: int = 6
     mlp_size: int = 512
     dropout: float = 0.0

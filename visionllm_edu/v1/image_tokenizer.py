@@ -185,7 +185,7 @@ def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, 
     return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
             (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #2bcea7d9
+# %% ../../nbs/31_image_tokenizer.ipynb #f5284c80
 def home_cells(
     boxes: Tensor,  # (n, 4) cxcywh in [0, 1]
     shapes: list,  # [(h, w), ...] of the maps, fine to coarse
@@ -215,6 +215,7 @@ def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConf
         n, k = near.nonzero(as_tuple=True)
         said, true = torch.cat([found.centers[i, k], found.extents[i, k]], 1), box[n]
         overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
-        boxes_loss = boxes_loss + 5 * (said - true).abs().sum() + 2 * (1 - overlap).sum()
+        far, off = (said - true)[:, :2].abs().sum(), (said - true)[:, 2:].abs().sum() + (1 - overlap).sum()
+        boxes_loss = boxes_loss + cfg.center_weight * far + cfg.extent_weight * off
         objects, cells = objects + len(box), cells + len(n)
     return total / shared_count(objects) + boxes_loss / shared_count(cells)

@@ -7,7 +7,7 @@ __all__ = ['SIZES', 'parts_of', 'VisionLLMv1Config', 'from_plain', 'template_voc
            'class_targets', 'pairing_cost', 'lesson_of', 'only', 'Learning', 'Steps', 'without_downloads', 'OnDisk',
            'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #e38baf64
+# %% ../../nbs/33_v1_model.ipynb #ca5cd15b
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -33,9 +33,10 @@ from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
     Blocks, Context, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss)
-from .reading import Reading, Told, ToldBatch
+from .reading import (
+    Reading, Told, ToldBatch, naming_loss, refusals)
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
-from ..vision.matching import hungarian
+from ..vision.matching import hungarian, shared_count
 from ..weights import find_weights, load_weights, save_weights
 
 # %% ../../nbs/33_v1_model.ipynb #2068134b
@@ -182,7 +183,7 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #32db3bc2
+# %% ../../nbs/33_v1_model.ipynb #9e8bd7ec
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
@@ -197,16 +198,35 @@ class Learning:
         if isinstance(batch, ToldBatch): return self.told_losses(batch)
         tokens = self.see(batch.pixels, [s.instruction.text for s in batch.samples])
         context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers)
-        matches = self.match(batch, tokens, context)
+        logits = self.decoder.class_logits(context)  # (b, m, vocabulary)
+        matches = self.match(batch, tokens, logits)
         said = self._decoder_losses(batch, tokens, context, matches)
-        return said | self._tokenizer_losses(batch, tokens, matches)
+        return (said | self._aids(batch, tokens, logits, matches)
+                | self._tokenizer_losses(batch, tokens, matches))
 
     @torch.no_grad()
-    def match(self, batch: Batch, tokens: ImageTokens, context: Context) -> list[tuple]:
+    def match(self, batch: Batch, tokens: ImageTokens, logits: Tensor) -> list[tuple]:
         "Per sample (tokens, objects) that belong together; none where words are asked for."
-        belief = self.decoder.class_logits(context).softmax(-1)  # (b, m, vocabulary)
-        return [hungarian(pairing_cost(*one, self.vocabulary, self.cfg))
-                for one in zip(tokens.objectness, tokens.centers, belief, batch.samples)]
+        return [hungarian(pairing_cost(*one, self.vocabulary, self.cfg)) for one in
+                zip(tokens.objectness, tokens.centers, logits.softmax(-1), batch.samples)]
+
+    def _aids(self, batch: Batch, tokens: ImageTokens, logits: Tensor, matches) -> dict[str, Tensor]:
+        "Ours: matched tokens sound like their words; the LM refuses what was not asked for."
+        cfg, losses = self.decoder.cfg, {}
+        of = [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
+        pairs = [(i, int(q), int(n)) for i in of for q, n in zip(*matches[i])]
+        told = [batch.samples[i].descriptions[n] for i, _, n in pairs if batch.samples[i].descriptions]
+        rows, which = torch.tensor([p[:2] for p in pairs], device=self.device).view(-1, 2).T
+        if cfg.naming_weight and pairs and len(told) == len(pairs):
+            seen, table = self.decoder.see(tokens.embeddings[rows, which]), self.decoder.language_model
+            losses["naming"] = cfg.naming_weight * naming_loss(
+                seen, told, table.lm.get_input_embeddings().weight, self.vocabulary)
+        if cfg.refusal_weight and of:
+            sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
+                (rows, which), torch.zeros(len(rows), device=self.device))[of]
+            each = refusals(logits[of].flatten(0, 1), self.vocabulary).view_as(sure)
+            losses["refusal"] = cfg.refusal_weight * (sure * each).sum() / shared_count(len(pairs))
+        return losses
 
     def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:
         "L_dec: what the LLM says in the sets of matched tokens, and in sentences, in one pass."

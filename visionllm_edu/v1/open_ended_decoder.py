@@ -113,7 +113,7 @@ class Context:
             cache.update(layer.keys[which], layer.values[which], k)
         return Context(cache, self.valid[which], self.length[which], self.ties[which])
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #f332963c
+# %% ../../nbs/32_open_ended_decoder.ipynb #e567a1be
 @dataclass
 class OpenEndedDecoderConfig:
     "Weights of L_dec and settings of generation. The paper gives no weights: all are ours."
@@ -121,6 +121,8 @@ class OpenEndedDecoderConfig:
     class_weight: float = 1.0
     coordinate_weight: float = 1.0
     word_weight: float = 1.0
+    refusal_weight: float = 0.0  # of `<eos>` in the place of a class: this is not what was asked for
+    naming_weight: float = 0.0  # of the words that an image token should sound like
     places: int = 400       # format tokens per image that L_dec sees in training, drawn by sets
     smoothing: float = 0.0  # standard deviation, in bins, of a coordinate's target; 0 as the paper
     distance_weight: float = 0.0  # weight of the expected distance from the truth; 0 as the paper
@@ -131,7 +133,7 @@ class OpenEndedDecoderConfig:
     def tiny(cls): return cls(max_words=24)
 
     @classmethod
-    def mini(cls): return cls(smoothing=2.0, distance_weight=10.0)
+    def mini(cls): return cls(smoothing=2.0, distance_weight=10.0, refusal_weight=1.0, naming_weight=1.0)
 
     @classmethod
     def paper(cls): return cls(max_words=256)
