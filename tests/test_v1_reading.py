@@ -6,18 +6,23 @@ Generated from nbs/32b_reading.ipynb by make export: do not edit, edit the noteb
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from dataclasses import replace
+from math import log
 from tempfile import TemporaryDirectory
 from torch import nn
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import make_task
+from visionllm_edu.data.tasks import TaskMixture, make_task
 from visionllm_edu.language.instructions import Instruction, class_dictionary
 from visionllm_edu.language.language_model import LanguageModel, LanguageModelConfig
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import OpenEndedDecoder, OpenEndedDecoderConfig
-from visionllm_edu.v1.reading import DrillMixture, Reading, Told, ToldMixture, told_lesson
+from visionllm_edu.v1.reading import (
+    DrillMixture, PromptMixture, Reading, Rehearsal, Told, ToldMixture, naming_loss,
+    naming_targets, refusals, told_lesson,
+)
 from visionllm_edu.vision.deformable import point_position
 
 
@@ -58,6 +63,20 @@ def test_drills_ask_every_word_and_repeat_exactly():
     assert [drills.longest(i) for i in (0, 1000, 1500, 2000, 9999)] == [4, 4, 12, 16, 16]
 
 
+# nbs/32b_reading.ipynb, cell e08eee9b
+def test_prompt_drills_ask_in_real_wording():
+    prompts, again = (PromptMixture(scenes(), seed=1, grow=100) for _ in range(2))
+    for i in range(0, 300, 7):
+        told, listed = prompts[i], prompts[i].instruction.categories
+        assert told.instruction.text == told.prompt and told.instruction.task in ("detect", "segment")
+        for words, place in zip(told.objects, told.asked):
+            name = words.split(":")[0]
+            assert listed[place] == name if place >= 0 else name not in listed
+        assert sorted(told.asked[told.asked >= 0]) == list(range(len(listed))) and len(listed) <= prompts.longest(i)
+    assert all(same(prompts[i], again[i]) for i in (250, 3))
+    assert (prompts.longest(0), prompts.longest(10**6)) == (6, 24)
+
+
 # nbs/32b_reading.ipynb, cell 81e6a485
 def test_a_told_scene_is_the_scene():
     data = scenes()
@@ -75,6 +94,16 @@ def test_a_told_scene_is_the_scene():
     assert all(same(mixture[i], resumed[i]) for i in (39, 3, 20))
 
 
+# nbs/32b_reading.ipynb, cell a737d401
+def test_rehearsal_comes_in_whole_batches():
+    data = scenes()
+    seen, told = (kind(data, seed=2, batch=4) for kind in (TaskMixture, ToldMixture))
+    mixed = Rehearsal(seen, told, 0.3)
+    kinds = [isinstance(mixed[i], Told) for i in range(400)]
+    assert all(len(set(kinds[i : i + 4])) == 1 for i in range(0, 400, 4)) and 0.15 < np.mean(kinds) < 0.45
+    assert same(mixed[kinds.index(True)], told[kinds.index(True)])
+
+
 # nbs/32b_reading.ipynb, cell fc79b6ef
 def test_lessons_name_the_class_in_the_list():
     v, places = small_vocabulary(), np.zeros((4, 2), np.float32)
@@ -85,6 +114,36 @@ def test_lessons_name_the_class_in_the_list():
     asked, targets = told_lesson(Told(Instruction("caption"), ["ball"], places, np.array([-1]), "a red ball"), v)
     assert v.decode(targets[:-1].tolist()) == "a red ball" and targets[-1] == v.eos_id
     assert asked.ids[0, 0] == v.bos_id and asked.tie.unique().tolist() == [-1]
+
+
+# nbs/32b_reading.ipynb, cell 4b983339
+def test_refusing_lowers_every_class():
+    v = small_vocabulary()
+    logits = torch.zeros(1, len(v), requires_grad=True)
+    refusals(logits, v).sum().backward()
+    assert logits.grad[0, v.eos_id] < 0 and (logits.grad[0, list(v.class_ids)] > 0).all()
+    torch.testing.assert_close(refusals(logits, v), torch.tensor([log(len(v))]))
+
+
+# nbs/32b_reading.ipynb, cell c87d7f2a
+def test_tokens_are_named_by_their_words():
+    torch.manual_seed(0)
+    v, told = small_vocabulary(), ["dog: a big dog", "kite"]
+    table, target = torch.randn(len(v), 64, requires_grad=True), naming_targets(told, small_vocabulary())
+    torch.testing.assert_close(target.sum(1), torch.ones(2))
+    (name,), first = v.encode("dog"), v.text_ids.start
+    torch.testing.assert_close(target[0, name - first], torch.tensor(0.5))
+    seen = torch.randn(2, 64, requires_grad=True)
+    for _ in range(200):
+        loss = naming_loss(seen, told, table, v)
+        (step,) = torch.autograd.grad(loss, seen)
+        seen = (seen - 0.5 * step / step.norm()).detach().requires_grad_()
+    near = F.cosine_similarity(seen[:, None], table[list(v.text_ids)], dim=-1)
+    assert v.decode([near[1].argmax().item() + first]) == "kite"
+    assert v.decode([near[0].argmax().item() + first]) == "dog"
+    loss = naming_loss(seen, told, table, v)
+    loss.backward()
+    assert table.grad is None                                            # the words stay what they are
 
 
 # nbs/32b_reading.ipynb, cell bbc4b6af

@@ -43,7 +43,7 @@ from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #c17116c3
+# %% ../nbs/34_train.ipynb #36f737bc
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -68,7 +68,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # without: "drills" of dictionaries, of "prompts", scenes in "words"
+    source: str = "pictures"  # or no pictures: "drills", "prompts" or told scenes, "words"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"

@@ -44,7 +44,7 @@ class Told:
         if not self.drill: return asked.text
         return class_dictionary(asked.categories, asked.class_indices) + " <image>"
 
-# %% ../../nbs/32b_reading.ipynb #0653f758
+# %% ../../nbs/32b_reading.ipynb #31fd32d7
 def drill_words(data: CocoData) -> list[str]:
     "Categories, and all words of the phrases of the first 300 images."
     samples = (data.sample(i, image=False) for i in range(min(300, len(data))))
@@ -77,7 +77,7 @@ class DrillMixture:
         return Told(Instruction("detect", tuple(names), indices), [names[j] for j in asked],
                     places.astype(np.float32), asked, drill=True)
 
-
+# %% ../../nbs/32b_reading.ipynb #848f8a03
 class PromptMixture(DrillMixture):
     "Drills in the tasks' own wording, with words that are not asked for beside those that are."
 
