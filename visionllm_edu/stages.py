@@ -25,7 +25,7 @@ from .train import Clock, Recipe, differences, process_rank, train_v1
 from .v1.model import VisionLLMv1, VisionLLMv1Config
 from .weights import atomic
 
-# %% ../nbs/34b_stages.ipynb #0fa2fea2
+# %% ../nbs/34b_stages.ipynb #d574df30
 EVERYTHING = {"detect": 2.0, "segment": 2.5, "pose": 2.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
 
 
@@ -34,17 +34,16 @@ def v1_stages(
     seed: int = 0,
 ) -> dict[str, Recipe]:
     "The stages of v1's training by name: words alone, detection, all tasks (paper §4.1)."
-    words = dict(seed=seed, matmul="medium")
+    words = dict(seed=seed, matmul="medium", language_rate=0.7)
     seeing = dict(batch_size=8, seed=seed, matmul="medium")
     return {
-        "0-drills": Recipe({"detect": 1.0}, 64, minutes=0.04 * minutes, source="drills",
-                           language_rate=1.5, **words),
-        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=0.04 * minutes, source="prompts", **words),
-        "0-words": Recipe(READING, 16, minutes=0.12 * minutes, source="words", full_list=0.2,
+        "0-drills": Recipe({"detect": 1.0}, 32, minutes=0.02 * minutes, source="drills", **words),
+        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=0.03 * minutes, source="prompts", **words),
+        "0-words": Recipe(READING, 16, minutes=0.1 * minutes, source="words", full_list=0.2,
                           **words),
         "1-detection": Recipe({"detect": 1.0}, minutes=0.2 * minutes, language_rate=0.2,
                               full_list=0.4, rehearsal=0.15, **seeing),
-        "2-all-tasks": Recipe(EVERYTHING, minutes=0.6 * minutes, language_rate=0.3,
+        "2-all-tasks": Recipe(EVERYTHING, minutes=0.65 * minutes, language_rate=0.3,
                               rehearsal=0.15, other_ranges=0.2, frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #8a5abe8c

@@ -341,7 +341,7 @@ def _config_of(out: Path) -> VisionLLMv1Config:
     if not path.exists(): raise ValueError(f"{out} has no weights to begin with")
     return from_plain(VisionLLMv1Config, json.loads(path.read_text()))
 
-# %% ../nbs/34_train.ipynb #d45d3ce0
+# %% ../nbs/34_train.ipynb #58780965
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -357,7 +357,7 @@ def mixture_for(data: CocoData, recipe: Recipe, image_size: int) -> TaskMixture:
     "The task samples that a recipe draws from data; ValueError where they serve none of its tasks."
     r = recipe
     if r.source == "drills": return DrillMixture(data, r.seed)
-    if r.source == "prompts": return PromptMixture(data, r.seed, grow=20_000)
+    if r.source == "prompts": return PromptMixture(data, r.seed)
     drawn = dict(seed=r.seed, batch=r.batch_size, image_size=image_size,
                  first_caption=r.first_caption, full_list=r.full_list, other_ranges=r.other_ranges,
                  random_classes=r.random_classes, max_categories=r.max_categories)

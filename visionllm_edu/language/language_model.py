@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig, AutoModelForCausalLM, DynamicCache, LlamaConfig, PreTrainedModel)
 
-# %% ../../nbs/18_language_model.ipynb #7f38e266
+# %% ../../nbs/18_language_model.ipynb #861617a6
 @dataclass
 class LanguageModelConfig:
     "Sizes of the causal LM; the ones of a published model where `name_or_path` is given."
@@ -31,6 +31,7 @@ class LanguageModelConfig:
     lora_alpha: int = 16
     lora_dropout: float = 0.0
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    lookup_start: bool = False  # first weights that find and copy what is alike: ours
     tied: bool = True  # one table for reading and writing tokens; a published LM decides itself
     dtype: str = "float32"  # of the weights; "bfloat16" halves their memory
     pretrained: bool = True  # False: the shape of `name_or_path` alone, its weights come later
@@ -46,7 +47,7 @@ class LanguageModelConfig:
     def tiny(cls): return cls(hidden_size=64, layers=2, heads=2, mlp_size=128)
 
     @classmethod
-    def mini(cls): return cls()
+    def mini(cls): return cls(lookup_start=True)
 
     @classmethod
     def paper(cls):
@@ -54,7 +55,7 @@ class LanguageModelConfig:
         return cls(hidden_size=4096, layers=32, heads=32, mlp_size=11008, tied=False,
                    lora_rank=64, lora_alpha=128)
 
-# %% ../../nbs/18_language_model.ipynb #423a3967
+# %% ../../nbs/18_language_model.ipynb #58c5f447
 ROW_STD = 0.1  # spread of the first token rows of an LM of our own
 
 
@@ -69,7 +70,20 @@ def _causal_lm(cfg: LanguageModelConfig, vocab_size: int) -> PreTrainedModel:
         pad_token_id=None, bos_token_id=None, eos_token_id=None)
     lm = AutoModelForCausalLM.from_config(shape, dtype=dtype)
     with torch.no_grad(): lm.get_input_embeddings().weight.mul_(ROW_STD / shape.initializer_range)
+    if cfg.lookup_start: _start_for_lookup(lm)
     return lm
+
+
+@torch.no_grad()
+def _start_for_lookup(lm: PreTrainedModel) -> None:
+    "Attention that copies what it sees, and above the first layer looks for what is like itself. Ours."
+    for k, layer in enumerate(lm.model.layers):
+        a = layer.self_attn
+        nn.init.orthogonal_(a.v_proj.weight, gain=0.5)
+        a.o_proj.weight.copy_(a.v_proj.weight.T)
+        if k == 0: continue
+        nn.init.orthogonal_(a.q_proj.weight)
+        a.k_proj.weight.copy_(a.q_proj.weight)
 
 
 def _published(cfg: LanguageModelConfig, vocab_size: int, dtype: torch.dtype) -> PreTrainedModel:

@@ -113,7 +113,7 @@ class Context:
             cache.update(layer.keys[which], layer.values[which], k)
         return Context(cache, self.valid[which], self.length[which], self.ties[which])
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #e567a1be
+# %% ../../nbs/32_open_ended_decoder.ipynb #724d0f7f
 @dataclass
 class OpenEndedDecoderConfig:
     "Weights of L_dec and settings of generation. The paper gives no weights: all are ours."
@@ -122,6 +122,7 @@ class OpenEndedDecoderConfig:
     coordinate_weight: float = 1.0
     word_weight: float = 1.0
     refusal_weight: float = 0.0  # of `<eos>` in the place of a class: this is not what was asked for
+    echo: bool = False      # every token of an instruction hears the two before it: ours
     naming_weight: float = 0.0  # of the words that an image token should sound like
     places: int = 400       # format tokens per image that L_dec sees in training, drawn by sets
     smoothing: float = 0.0  # standard deviation, in bins, of a coordinate's target; 0 as the paper
@@ -133,7 +134,7 @@ class OpenEndedDecoderConfig:
     def tiny(cls): return cls(max_words=24)
 
     @classmethod
-    def mini(cls): return cls(smoothing=2.0, distance_weight=10.0, refusal_weight=1.0, naming_weight=1.0)
+    def mini(cls): return cls(smoothing=2.0, distance_weight=10.0, echo=True, refusal_weight=1.0, naming_weight=1.0)
 
     @classmethod
     def paper(cls): return cls(max_words=256)
@@ -159,7 +160,7 @@ def _check_request(prompts: list, embeddings: Tensor, centers: Tensor, d: int, v
         raise ValueError(f"{b} instructions need embeddings ({b}, m, {d}) and centers ({b}, m, 2), "
                          f"got {tuple(embeddings.shape)} and {tuple(centers.shape)}")
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #9c4ce3ab
+# %% ../../nbs/32_open_ended_decoder.ipynb #73f1242d
 class InstructionReader(nn.Module):
     "The reading half of the decoder: instructions with image tokens in them (paper §3.4)."
 
@@ -178,6 +179,8 @@ class InstructionReader(nn.Module):
         self.tie = nn.Linear(d, d)
         self.along = nn.Linear(4 * PHASE_WAVES, d)
         self.shape = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
+        self.echo = nn.Linear(2 * d, d, bias=False) if cfg.echo else None
+        if cfg.echo: self.echo.weight.data = 0.7 * torch.eye(d).repeat(1, 2)
         nn.init.eye_(self.tie.weight), nn.init.zeros_(self.tie.bias)
         nn.init.normal_(self.place.weight, std=0.005)
         nn.init.normal_(self.along.weight, std=0.05)
@@ -197,11 +200,18 @@ class InstructionReader(nn.Module):
         _check_request(prompts, embeddings, centers, self.see[0].in_features, self.vocabulary)
         return self.read_tokens(prompts, self.image_tokens(embeddings, centers))
 
+    def words(self, ids: Tensor) -> Tensor:  # (n,) -> (n, d)
+        "Embeddings of an instruction; with `echo`, each with something of the two before it."
+        rows = self.language_model.embed(ids)
+        if self.echo is None: return rows
+        before = F.pad(rows, (0, 0, 2, 0))
+        return rows + self.echo(torch.cat([before[1:-1], before[:-2]], 1))
+
     def read_tokens(self, prompts: list[list[int]], image: Tensor) -> Context:
         "The same for image tokens (b, m, d) that speak the LM's language already."
         device = image.device
-        embed, image_id = self.language_model.embed, self.vocabulary.image_id
-        rows = [splice(embed(torch.tensor(ids, device=device)), x, ids.index(image_id))
+        image_id = self.vocabulary.image_id
+        rows = [splice(self.words(torch.tensor(ids, device=device)), x, ids.index(image_id))
                 for ids, x in zip(prompts, image)]
         length = torch.tensor([len(r) for r in rows], device=device)
         valid = torch.arange(int(length.max()), device=device) < length[:, None]   # (b, n)

@@ -44,7 +44,7 @@ class Told:
         if not self.drill: return asked.text
         return class_dictionary(asked.categories, asked.class_indices) + " <image>"
 
-# %% ../../nbs/32b_reading.ipynb #31fd32d7
+# %% ../../nbs/32b_reading.ipynb #7dcbda84
 def drill_words(data: CocoData) -> list[str]:
     "Categories, and all words of the phrases of the first 300 images."
     samples = (data.sample(i, image=False) for i in range(min(300, len(data))))
@@ -59,14 +59,14 @@ class DrillMixture:
         self,
         data: CocoData,
         seed: int = 0,
-        grow: int = 45_000,  # after so many drills lists of 2 to 4 words start to get longer
+        grow: int = 10_000,  # drills in which lists of 2 to 4 words become lists of up to 24
         classes: int = NUM_CLASSES,  # the first so many class tokens are dealt out
     ):
         self.words, self.seed, self.grow, self.classes = drill_words(data), seed, grow, classes
 
     def longest(self, index: int) -> int:
-        "How many words drill `index` may list: 4, and up to 16 later on."
-        return 4 + min(12, 16 * max(0, index - self.grow) // max(1, self.grow))
+        "How many words drill `index` may list: 4, and up to 24 later on."
+        return 4 + min(20, 20 * index // max(1, self.grow))
 
     def __getitem__(self, index: int) -> Told:
         rng = np.random.default_rng([self.seed, 2, index])
@@ -77,13 +77,9 @@ class DrillMixture:
         return Told(Instruction("detect", tuple(names), indices), [names[j] for j in asked],
                     places.astype(np.float32), asked, drill=True)
 
-# %% ../../nbs/32b_reading.ipynb #848f8a03
+# %% ../../nbs/32b_reading.ipynb #1e3c7057
 class PromptMixture(DrillMixture):
     "Drills in the tasks' own wording, with words that are not asked for beside those that are."
-
-    def longest(self, index: int) -> int:
-        "How many words drill `index` may list: 6, and up to 24 later on."
-        return 6 + min(18, 18 * index // max(1, self.grow))
 
     def __getitem__(self, index: int) -> Told:
         drill, rng = super().__getitem__(index), np.random.default_rng([self.seed, 4, index])

@@ -1,0 +1,436 @@
+"""Tests of visionllm_edu/v2/chats.py.
+
+Generated from nbs/42b_chats.ipynb by make export: do not edit, edit the notebook.
+"""
+
+from visionllm_edu.v2.chats import (
+    ASK, Asking, ChatMixture, ChatSample, Page, Region, Target, ask_detect, check_chat,
+    draw_classes, draw_within, link_name, linked_spans, links_to, make_chat, merged, plain,
+    pointable, routed, sigmas_of, target_of,
+)
+
+
+# nbs/42b_chats.ipynb, cell 0f278b09
+import copy
+import re
+from collections import Counter
+from dataclasses import replace
+from random import Random
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from PIL import Image
+from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.data.tasks import sample_questions
+from visionllm_edu.geometry import mask_to_box
+from visionllm_edu.toybox.prompts import PROMPT_KINDS, Box, Mask, Point, Scribble
+from visionllm_edu.v2.conversation import ROUTES, Turn, encode_chat
+
+def toybox(n=24): return load_data(f"toybox:val:{n}")
+
+def shapes_data(n=8, size=(96, 72), keep=[]):
+    "A small data set of drawn shapes without Toybox's extras; its folder lives as long as the process."
+    keep.append(TemporaryDirectory())
+    return load_data(write_shapes(keep[-1].name, n=n, size=size))
+
+def chats_of(task, data, n=40, **how):
+    "Up to n chats of one task, each about a page of its own."
+    pages = [Page(data, k % len(data)) for k in range(n)]
+    made = [(page, make_chat(task, page, Random(k), Asking(**how))) for k, page in enumerate(pages)]
+    return [(page, chat) for page, chat in made if chat is not None]
+
+
+# nbs/42b_chats.ipynb, cell 893f32c6
+def test_links_are_counted_by_decoder():
+    answer = "<det>A man</det>[DET], dog[SEG]: nose[POSE], left eye[POSE]"
+    assert routed(answer) == ["[DET]", "[SEG]", "[POSE]", "[POSE]"]
+    assert links_to(answer) == 2 and links_to(answer, "keypoint") == 2 and links_to(answer, "edit") == 0
+    assert routed("no links at all, not even [det] or [ DET]") == []
+
+
+# nbs/42b_chats.ipynb, cell 625ca9a7
+def test_the_checker_finds_disagreement():
+    grey, box = Image.new("RGB", (8, 8)), np.array([[0, 0, 4, 4]], np.float32)
+    def chat(answer="dog[DET]", question="?", regions=(), **target):
+        made = Target(**(dict(turn=0, image=0, boxes_xyxy_px=box, labels=np.array([0])) | target))
+        return ChatSample([grey], [Turn(question, answer)], list(regions), [made])
+    assert check_chat(chat()).turns and check_chat(chat("cat[DET], dog[DET]", labels=np.array([1])))
+    point = Region(0, Point(1, 1))
+    for wrong, words in (
+            (chat(labels=np.array([1])), "1 object links"), (chat(labels=np.array([0, 0])), "1 boxes"),
+            (chat("dog"), r"answers \[\] have links"), (chat(turn=1), "answers"), (chat(image=1), "picture 1"),
+            (chat("dog[DET], nose[POSE]"), "0 keypoints"), (chat(keypoints=np.zeros((1, 1, 3))), "1 keypoints"),
+            (chat(question="<region>?"), "region"), (chat(regions=[point]), "region"),
+            (chat(question="<region>?", regions=[Region(2, point.prompt)]), "picture"), (chat("[GEN]"), "0 object links"), (chat("dog[DET] [GEN]"), "pictures")):
+        with pytest.raises(ValueError, match=words): check_chat(wrong)
+
+
+# nbs/42b_chats.ipynb, cell ba6d1b4d
+def test_foreign_words_cant_route():
+    for token in (*ROUTES, "<region>", "<link>", "<image>", "<det>", "<eos>", "<assistant>"):
+        assert token not in plain(f"a{token}b {token}") and token not in link_name(token)
+    assert plain(" a  dog\n") == "a dog" and link_name("wine glass") == "wine glass"
+    assert link_name("St. Bernard, large: wet.") == "St Bernard large wet" and link_name(",") == "thing"
+
+
+# nbs/42b_chats.ipynb, cell 9a15309b
+def test_masks_and_boxes_are_of_the_same_object():
+    for data, slack in ((toybox(), 0), (shapes_data(), 1.5)):  # corners of a polygon may miss a pixel
+        for row in range(8):
+            page = Page(data, row)
+            order = Random(row).sample(page.real, len(page.real))
+            target = target_of(page, order, range(len(order)))
+            for box, mask, area in zip(target.boxes_xyxy_px, target.masks, target.areas):
+                assert np.abs(mask_to_box(mask) - box).max() <= slack and abs(mask.sum() - area) <= 0.1 * slack * area
+            assert target_of(page, [], []).masks.shape == (0, *page.sample.size[::-1])
+    page.sample.segmentations[page.real[0]] = None
+    assert target_of(page, page.real[:1], [0]).masks is None and target_of(page, page.real[1:], [0] * len(page.real[1:])).masks is not None
+
+
+# nbs/42b_chats.ipynb, cell d4cdea27
+def test_lists_of_classes():
+    offered = [f"class {k}" for k in range(10)]
+    for seed in range(60):
+        few = draw_classes({"class 1", "class 2"}, offered, Random(seed))
+        assert len(set(few)) == len(few) and {"class 1", "class 2"} & set(few)
+        assert sum(name not in ("class 1", "class 2") for name in few) <= 5
+        assert sorted(draw_classes({"class 1"}, offered, Random(seed), full=True)) == offered
+        short = draw_classes({"class 1"}, offered, Random(seed), full=True, most=3)
+        assert len(short) == 3 and "class 1" in short
+        assert draw_classes(set(), offered, Random(seed)) and draw_classes(set(), [], Random(seed)) == []
+    draws = {tuple(draw_classes(set(offered), offered, Random(seed))) for seed in range(60)}
+    assert len({len(d) for d in draws}) > 5  # not always all that are there
+
+
+# nbs/42b_chats.ipynb, cell 9c22572a
+def test_absent_classes_own_a_link_and_no_box():
+    data, absent = toybox(), 0
+    for task in ("detect", "segment", "semantic"):
+        for page, chat in chats_of(task, data, full=True):
+            (target,), (turn,) = chat.targets, chat.turns
+            assert links_to(turn.assistant) == len(data.categories) == len(routed(turn.assistant))
+            names = re.findall(r"([a-z]+)\[", turn.assistant)
+            assert {names[k] for k in target.labels} == page.present  # the words before a link name its objects
+            absent += len(set(names) - page.present)
+            if task == "detect": assert len(target.labels) == len(page.real)
+            if task == "semantic": assert len(target.labels) == len(page.present) and (np.diff(target.labels) > 0).all()
+    assert absent > 500
+
+
+# nbs/42b_chats.ipynb, cell ba6c6d3a
+def test_merging_loses_no_pixel():
+    for page, chat in chats_of("semantic", toybox(), full=True):
+        (target,) = chat.targets
+        assert np.array_equal(target.masks.any(0), page.masks(page.real).any(0))
+        assert all(np.array_equal(box, mask_to_box(mask)) for box, mask in zip(target.boxes_xyxy_px, target.masks))
+    nothing = merged(target_of(page, [], []))
+    assert nothing.boxes_xyxy_px.shape == (0, 4) and nothing.masks.shape[0] == 0
+
+
+# nbs/42b_chats.ipynb, cell 5a18f12e
+def test_phrases_lead_to_what_they_mean():
+    for data in (toybox(), shapes_data()):
+        for page, chat in chats_of("ground", data):
+            (target,), (turn,) = chat.targets, chat.turns
+            assert routed(turn.assistant) == ["[GRD]"] and len(target.labels) and not target.labels.any()
+            boxes = target.boxes_xyxy_px
+            same = [p for p in page.sample.phrases if p["text"] in turn.user
+                    and np.array_equal(page.sample.boxes_xyxy_px[page.rows_of(p["annotation_ids"])], boxes)]
+            assert same
+            if "the leftmost person" in turn.user:
+                people = [row for row in page.real if page.names[row] in ("man", "woman", "child")]
+                assert boxes[0, ::2].mean() == page.sample.boxes_xyxy_px[people][:, ::2].mean(1).min()
+
+
+# nbs/42b_chats.ipynb, cell b5ffcdb4
+def test_keypoints_follow_the_answers_links():
+    data, kinds = toybox(), Counter()
+    for page, chat in chats_of("pose", data, 120):
+        (target,), (turn,) = chat.targets, chat.turns
+        names = [n.split(".")[-1].split(":")[-1].strip(" ,") for n in re.findall(r"([^\[\]]*)\[POSE\]", turn.assistant)]
+        names = [re.search(r"(left |right )?(nose|eye|ear|shoulder|elbow|wrist|hip|knee|ankle|neck|root of tail|front paw|back paw)$", n)[0] for n in names]
+        assert target.keypoints.shape == (len(target.labels), len(names), 3) and len(target.sigmas) == len(names)
+        for box, point in zip(target.boxes_xyxy_px, target.keypoints):
+            row = next(r for r in page.real if np.array_equal(page.sample.boxes_xyxy_px[r], box))
+            skeleton = data.keypoints_of[page.names[row]]
+            for name, xyv in zip(names, point):  # the named joint, wherever it stands in the skeleton
+                assert np.array_equal(xyv, page.sample.keypoints[row, skeleton.index(name.replace(" ", "_"))])
+        kinds["one" if len(names) == 1 else "all" if len(names) == 17 else "some"] += 1
+        kinds["animal" if "tail" in " ".join(skeleton) else "person"] += 1
+    assert min(kinds.values()) > 8 and len(kinds) == 5
+
+
+# nbs/42b_chats.ipynb, cell 05212497
+def test_sigmas_are_cocos():
+    from visionllm_edu.geometry import COCO_SIGMAS
+    skeletons = toybox().keypoints_of
+    np.testing.assert_allclose(sigmas_of(skeletons["man"]), COCO_SIGMAS, atol=1e-6)
+    assert (sigmas_of(skeletons["dog"]) != 0.05).all() and sigmas_of(["antenna"]) == np.float32(0.05)
+
+
+# nbs/42b_chats.ipynb, cell 2a79f5b1
+def test_prompts_fit_their_object():
+    data, overlap = toybox(), {kind: [] for kind in PROMPT_KINDS}
+    for row in range(12):
+        page = Page(data, row)
+        for mask in page.masks(pointable(page)):
+            for kind in PROMPT_KINDS:
+                prompt = draw_within(mask, kind, Random(row))
+                painted, box = prompt.raster(page.sample.size), mask_to_box(mask)
+                overlap[kind].append((painted & mask).sum() / painted.sum())
+                if kind == "box": assert np.abs(np.array([prompt.x0, prompt.y0, prompt.x1, prompt.y1]) - box).max() < 0.3 * max(box[2:] - box[:2]) + 1
+                if kind == "mask": assert (painted & mask).sum() / (painted | mask).sum() > 0.3
+    assert min(overlap["point"]) == 1  # a click never misses
+    assert all(np.mean(overlap[kind]) > least for kind, least in (("box", 0.4), ("scribble", 0.85), ("mask", 0.75)))
+
+
+# nbs/42b_chats.ipynb, cell 18fa4a99
+def test_regions_and_masks_are_of_the_same_object():
+    counts = Counter()
+    for data, slack in ((toybox(), 0), (shapes_data(), 1.5)):
+        for page, chat in chats_of("interactive", data, 60):
+            (target,), (turn,) = chat.targets, chat.turns
+            assert turn.user.count("<region>") == len(chat.regions) == len(target.labels) == links_to(turn.assistant)
+            assert target.labels.tolist() == [*range(len(chat.regions))]
+            for region, mask, box in zip(chat.regions, target.masks, target.boxes_xyxy_px):
+                painted = region.prompt.raster(page.sample.size)
+                others = [m for m in page.masks(page.real) if not np.array_equal(m, mask)]
+                if isinstance(region.prompt, Point): assert (painted & mask).any() and not any((painted & m).any() for m in others)
+                if isinstance(region.prompt, Mask): assert all((painted & mask).sum() > (painted & m).sum() for m in others)
+                assert np.abs(mask_to_box(mask) - box).max() <= slack
+                counts[type(region.prompt).__name__] += 1
+            counts[len(chat.regions)] += 1
+    assert len(counts) == 8 and min(counts.values()) > 5  # every kind of prompt, one to four regions
+
+
+# nbs/42b_chats.ipynb, cell 290670f1
+def test_names_and_descriptions_are_of_what_was_marked():
+    for task in ("region_name", "region_caption"):
+        for page, chat in chats_of(task, toybox()):
+            (region,), (turn,) = chat.regions, chat.turns
+            assert not chat.targets and not routed(turn.assistant)
+            told = [(r["name"], r["description"], page.rows_of(r["annotation_ids"])) for r in page.told["regions"]]
+            if task == "region_name": assert turn.assistant in page.present
+            else: assert turn.assistant in [description for _, description, _ in told]
+            if isinstance(region.prompt, Point):  # a click lies on exactly one object
+                (hit,) = [row for row in page.real if page.masks([row])[0][int(region.prompt.y), int(region.prompt.x)]]
+                assert turn.assistant in ([page.names[hit]] if task == "region_name" else [d for _, d, rows in told if hit in rows])
+
+
+# nbs/42b_chats.ipynb, cell 474d1442
+def test_words_are_the_data_sets():
+    for page, chat in chats_of("caption", toybox()):
+        assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
+    for page, chat in [*chats_of("answer", shapes_data()), *chats_of("answer", toybox(), 72)]:
+        (turn,), questions = chat.turns, sample_questions(page.sample, page.data.categories)
+        assert any(q["question"] in turn.user and q["answer"] == turn.assistant for q in questions)
+        assert turn.user not in [q["question"] for q in questions if q["question"].startswith("Where is")]
+    letters = []
+    for page, chat in chats_of("choice", toybox()):
+        (q,), (first, second) = page.told["choices"], chat.turns
+        assert f"({first.assistant}) {q['options'][q['answer']]}" in first.user
+        assert f"({second.assistant}) {q['rationales'][q['rationale']]}" in second.user
+        letters += [first.assistant, second.assistant]
+    assert set(letters) == set("abcd")
+
+
+# nbs/42b_chats.ipynb, cell d86a2d4a
+def test_phrases_of_a_caption_own_their_objects():
+    several = 0
+    for page, chat in chats_of("grounded_caption", toybox(), 72):
+        (target,), (turn,) = chat.targets, chat.turns
+        phrases = re.findall("<det>(.*?)</det>", turn.assistant)
+        assert len(phrases) == links_to(turn.assistant) and set(target.labels) == set(range(len(phrases)))
+        words = re.sub(r"<det>|</det>|\[DET\]", "", turn.assistant)
+        (spans,) = [c["spans"] for c in page.told["captions"] if c["caption"] == words]
+        for k, phrase in enumerate(phrases):
+            mine = target.boxes_xyxy_px[target.labels == k]
+            assert any(phrase == words[s["start"]:s["end"]] and np.array_equal(mine, page.sample.boxes_xyxy_px[page.rows_of(s["annotation_ids"])]) for s in spans)
+            several += len(mine) > 1
+        assert len(np.unique(target.boxes_xyxy_px, axis=0)) == len(target.boxes_xyxy_px)  # nothing twice
+    assert several > 5
+    first, again = dict(start=0, end=3, annotation_ids=[1]), dict(start=9, end=12, annotation_ids=[1, 2])
+    assert linked_spans([again, first]) == [first] and linked_spans([dict(first, end=10), dict(again, annotation_ids=[3])])[1:] == []
+
+
+# nbs/42b_chats.ipynb, cell 74ff44d5
+def test_rounds_keep_their_own_targets():
+    tasks = Counter()
+    for page, chat in chats_of("multi_round", toybox(), 60):
+        assert 2 <= len(chat.turns) <= 3 and chat.rows == [page.row]
+        said = " ".join(turn.assistant for turn in chat.turns)
+        numbers = [int(k) for k in re.findall(r"region(\d)\[SEG\]", said)]
+        assert numbers == sorted(set(numbers))  # no region has another's number
+        before = 0
+        for k, turn in enumerate(chat.turns):
+            mine = [int(n) for n in re.findall(r"region(\d)\[SEG\]", turn.assistant)]
+            assert mine in ([], [*range(before + 1, before + 1 + turn.user.count("<region>"))])
+            before += turn.user.count("<region>")
+        tasks.update(len(chat.targets) for _ in [0])
+    assert set(tasks) >= {0, 1, 2}
+
+
+# nbs/42b_chats.ipynb, cell f05b1b30
+def test_chat_i_is_always_the_same():
+    from torch.utils.data import DataLoader
+    def same(a, b):
+        assert a.turns == b.turns and a.rows == b.rows and a.task == b.task
+        for x, y in zip(a.regions, b.regions, strict=True):
+            assert x.image == y.image and np.array_equal(x.prompt.raster((128, 128)), y.prompt.raster((128, 128)))
+        for x, y in zip(a.targets, b.targets, strict=True):
+            for name in ("turn", "image", "labels", "boxes_xyxy_px", "masks", "keypoints", "sigmas", "areas"):
+                assert np.array_equal(getattr(x, name), getattr(y, name))
+        assert [np.array_equal(*pair) for pair in zip(a.images, b.images, strict=True)] == [True] * len(a.images)
+
+    data = toybox()
+    mixture, fresh = ChatMixture(data, seed=3), ChatMixture(data, seed=3)
+    straight = [mixture[i] for i in range(48)]
+    for i in reversed(range(48)): same(straight[i], fresh[i])
+    loader = DataLoader(ChatMixture(data, seed=3), batch_size=4, sampler=range(16, 48), num_workers=2, collate_fn=list)
+    for i, chat in enumerate(chat for batch in loader for chat in batch): same(straight[16 + i], chat)  # as after a crash at 16
+    other = ChatMixture(data, seed=4)
+    assert any(straight[i].turns != other.draw(i).turns for i in range(8))
+
+
+# nbs/42b_chats.ipynb, cell 16344523
+def test_records_are_only_read():
+    data = toybox()
+    before = [copy.deepcopy(data.read(image_id)) for image_id in data.image_ids]
+    mixture = ChatMixture(data)
+    for i in range(60):
+        chat = mixture.draw(i)
+        for target in chat.targets:
+            target.boxes_xyxy_px[:], target.labels[:] = -1, -1
+            for values in (target.masks, target.keypoints, target.areas):
+                if values is not None: values[:] = 0
+        assert chat.rows and all(page.told == before[page.row] for page in [Page(data, row) for row in chat.rows])
+    again = ChatMixture(data)
+    for i in range(60):
+        first, second = mixture.draw(i), again.draw(i)
+        assert all(np.array_equal(a.boxes_xyxy_px, b.boxes_xyxy_px) and (a.labels >= 0).all() for a, b in zip(first.targets, second.targets, strict=True))
+    assert [data.read(image_id) for image_id in data.image_ids] == before
+
+
+# nbs/42b_chats.ipynb, cell 212f57f8
+def test_every_chat_of_every_task_checks_out():
+    data = toybox()
+    mixture, seen = ChatMixture(data, seed=1), Counter()
+    for i in range(280):
+        chat = mixture[i]
+        check_chat(chat)
+        assert len(chat.images) == len(chat.rows) and all(image.mode == "RGB" for image in chat.images)
+        seen[chat.task] += 1
+        for target in chat.targets:
+            w, h = chat.images[target.image].size
+            assert target.masks is None or target.masks.shape[1:] == (h, w)
+            assert (target.boxes_xyxy_px >= 0).all() and (target.boxes_xyxy_px[:, 2:] <= (w, h)).all()
+            assert target.boxes_xyxy_px.dtype == np.float32 and target.labels.dtype == np.int64
+        for region in chat.regions: assert region.prompt.raster(chat.images[region.image].size).any()
+        if chat.task == "in_context":
+            (target,), (link,) = chat.targets, [re.search(r"(\w+)\[SEG\]", chat.turns[0].assistant)[1]]
+            pages = [Page(data, row) for row in chat.rows]
+            assert target.image == len(pages) - 1 == len(chat.regions) and len(set(chat.rows)) == len(pages) > 1
+            assert len(target.labels) == pages[-1].names.count(link) > 0
+            for region, page in zip(chat.regions, pages):  # each mark lies on an object of that class
+                painted = region.prompt.raster(page.sample.size)
+                assert (painted & page.masks(page.listed([link])[0]).any(0)).any()
+    assert set(seen) == set(ASK) and min(seen.values()) > 5
+
+
+# nbs/42b_chats.ipynb, cell 04519392
+def test_plain_folders_serve_what_they_can():
+    data = shapes_data(12)
+    mixture = ChatMixture(data)
+    assert set(ASK) - set(mixture.tasks) == {"region_caption", "choice", "grounded_caption"}
+    assert {mixture[i].task for i in range(150)} == set(mixture.tasks)
+    for records in data.tables.annotations.values():
+        for a in records: a.pop("segmentation")
+    mixture = ChatMixture(data)
+    assert set(ASK) - set(mixture.tasks) == {"region_caption", "choice", "grounded_caption", "segment", "semantic", "interactive", "in_context"}
+    chats = [mixture[i] for i in range(80)]
+    assert all(isinstance(region.prompt, Box) for chat in chats for region in chat.regions) and any(chat.regions for chat in chats)
+    assert all(target.masks is None for chat in chats for target in chat.targets if len(target.labels))
+
+
+# nbs/42b_chats.ipynb, cell 33e2bc0d
+def test_crowds_are_neither_targets_nor_marked():
+    data = shapes_data(12)
+    for records in data.tables.annotations.values(): records[0]["iscrowd"] = 1
+    crowds = {row: Page(data, row) for row in range(12)}
+    mixture = ChatMixture(data, full_list=1)
+    for i in range(150):
+        chat = mixture.draw(i)
+        for target in chat.targets:
+            page = crowds[chat.rows[target.image]]
+            real = page.sample.boxes_xyxy_px[page.real]
+            if chat.task not in ("semantic", "multi_round"): assert all((box == real).all(1).any() for box in target.boxes_xyxy_px)
+    only = next(p for p in crowds.values() if set(p.names) - p.present)  # a class of which there is just a crowd
+    assert not set(ask_detect(only, Random(0), Asking(full=True)).turn.assistant.split()) & {f"{n}[DET]," for n in set(only.names) - only.present}
+
+
+# nbs/42b_chats.ipynb, cell 913e740e
+def test_weights_and_batches():
+    data = toybox()
+    mixture = ChatMixture(data, {"detect": 3, "caption": 1, "pose": 0}, batch=8)
+    chats = [mixture.draw(i) for i in range(400)]
+    count = Counter(chat.task for chat in chats)
+    assert set(count) == {"detect", "caption"} and 260 < count["detect"] < 340  # 300 are expected
+    for start in range(0, 400, 8):  # in a batch, all lists are full or none is
+        lists = [links_to(chat.turns[0].assistant) == len(data.categories) for chat in chats[start:start + 8] if chat.task == "detect"]
+        assert len(set(lists)) <= 1
+    short = ChatMixture(data, {"detect": 1}, max_classes=6, full_list=1)
+    assert all(links_to(short.draw(i).turns[0].assistant) == 6 for i in range(20))
+    for wrong, words in (({"detekt": 1}, "unknown task"), ({"detect": -1}, "weight"), ({"detect": float("nan")}, "weight"), ({}, "nothing to learn")):
+        with pytest.raises(ValueError, match=words): ChatMixture(data, wrong)
+    with pytest.raises(ValueError, match="serves"): ChatMixture(shapes_data(), {"choice": 1})
+
+
+# nbs/42b_chats.ipynb, cell 888523ee
+def test_a_chat_is_cheap():
+    import time
+    data = toybox()
+    mixture = ChatMixture(data)
+    start = time.process_time()
+    for i in range(200): mixture.draw(i)
+    assert time.process_time() - start < 200 * 6e-3  # measured 0.8 ms each; slow machines get their share
+
+
+# nbs/42b_chats.ipynb, cell 5f6c9153
+from visionllm_edu.language.vocabulary import Vocabulary
+from visionllm_edu.v2.conversation import V2_BLOCKS
+
+def small_vocabulary(mixture, n=150):
+    texts = [text for i in range(n) for turn in mixture.draw(i).turns for text in (turn.user, turn.assistant)]
+    return Vocabulary.train([re.sub(r"\[[A-Z]+\]|<[^>]+>", " ", text) for text in texts], text_size=600,
+                            range=1, num_classes=1, max_points=1, extra=V2_BLOCKS)
+
+
+# nbs/42b_chats.ipynb, cell 07a70fce
+def test_encoded_links_are_called_like_their_objects():
+    data = toybox()
+    mixture = ChatMixture(data)
+    v, objects = small_vocabulary(mixture), Counter()
+    for i in range(150):
+        chat = mixture.draw(i)
+        coded = encode_chat(chat.conversation, v, image_tokens=[4] * len(chat.rows), limit=2048)
+        assert (coded.ids == v.image_id).sum() == 4 * len(chat.rows)
+        for target in chat.targets:
+            links = [link for link in coded.links if link.turn == target.turn and ROUTES[link.token] == "object"]
+            page = Page(data, chat.rows[target.image])
+            for box, label in zip(target.boxes_xyxy_px, target.labels):
+                row = next((r for r in page.real if np.array_equal(page.sample.boxes_xyxy_px[r], box)), None)
+                if row is None or chat.task not in ("detect", "segment", "pose", "in_context"): continue
+                assert links[label].phrase.endswith(page.names[row])
+                objects[chat.task] += 1
+    assert len(objects) == 4 and min(objects.values()) > 5
+
+
+# nbs/42b_chats.ipynb, cell 4d1860c9
+def test_one_question_one_kind_of_answer():
+    mixture, wanted = ChatMixture(toybox()), {}
+    for i in range(1200):
+        chat = mixture.draw(i)
+        if chat.task == "multi_round": continue
+        routes = tuple(sorted(set(routed(chat.turns[0].assistant))))
+        assert wanted.setdefault(chat.turns[0].user, routes) == routes, chat.turns[0].user
