@@ -6,7 +6,7 @@ Generated from nbs/18_language_model.ipynb by make export: do not edit, edit the
 import torch
 
 from visionllm_edu.language.language_model import (
-    LanguageModel, LanguageModelConfig, ROW_STD, number_line, run_layers,
+    LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, number_line, run_layers,
 )
 
 
@@ -32,6 +32,18 @@ def test_number_line_is_even_and_smooth():
         torch.testing.assert_close(same, same.mean().expand_as(same), atol=1e-4, rtol=0)
     assert alike.diagonal(1).mean() > 0.96 and alike.diagonal(500).mean() < 0.1
     assert number_line(9, 5).shape == (9, 5)                              # an odd width works too
+
+
+# nbs/18_language_model.ipynb, cell e05d1498
+def test_the_lookup_start_finds_and_copies_what_is_alike():
+    from dataclasses import replace
+    import torch
+    torch.manual_seed(0)
+    lm = _causal_lm(replace(LanguageModelConfig.tiny(), lookup_start=True), vocab_size=40)
+    attention, x = lm.model.layers[1].self_attn, torch.randn(5, 64)
+    score = attention.q_proj(x) @ attention.k_proj(x).T
+    torch.testing.assert_close(score, x @ x.T, atol=1e-3, rtol=1e-3)                    # likeness itself
+    torch.testing.assert_close(attention.o_proj(attention.v_proj(x)), x / 4, atol=1e-3, rtol=1e-3)
 
 
 # nbs/18_language_model.ipynb, cell fdced35e

@@ -77,6 +77,14 @@ def request(decoder, texts=("detect ball, kite, tree, lake, green <image>", "<im
     return [decoder.vocabulary.encode(t) for t in texts], torch.randn(len(texts), m, 16), torch.rand(len(texts), m, 2)
 
 
+# nbs/32_open_ended_decoder.ipynb, cell 83806cfa
+def test_an_echo_of_the_two_tokens_before():
+    echoing = small_decoder(echo=True)
+    rows, heard = echoing.language_model.embed(torch.arange(20, 24)), echoing.words(torch.arange(20, 24))
+    torch.testing.assert_close(heard[0], rows[0])                        # nothing stands before the first
+    torch.testing.assert_close(heard[3], rows[3] + 0.7 * (rows[2] + rows[1]))
+
+
 # nbs/32_open_ended_decoder.ipynb, cell 9e59512b
 def test_ties_start_as_the_tokens_themselves():
     decoder = small_decoder()

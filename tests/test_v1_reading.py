@@ -145,14 +145,14 @@ def test_tokens_are_named_by_their_words():
     assert table.grad is None                                            # the words stay what they are
 
 
-# nbs/32b_reading.ipynb, cell bbc4b6af
+# nbs/32b_reading.ipynb, cell 4e5e92f5
 class Reader(Reading, nn.Module):
     "A decoder and a vocabulary: all that `Reading` needs."
 
-    def __init__(self, vocabulary, cfg):
+    def __init__(self, vocabulary, cfg, echo=False):
         super().__init__()
         lm = LanguageModel(cfg, len(vocabulary), vocabulary.location_ids, vocabulary.class_ids)
-        self.decoder = OpenEndedDecoder(OpenEndedDecoderConfig(), lm, vocabulary, 16)
+        self.decoder = OpenEndedDecoder(OpenEndedDecoderConfig(echo=echo), lm, vocabulary, 16)
         self.vocabulary = vocabulary
 
     device = property(lambda self: self.decoder.place.weight.device)
@@ -165,6 +165,12 @@ def small_reader(seed=0):
     for weight in layers.parameters():
         if weight.ndim == 2: weight.data *= 3
     return reader
+
+def ready_reader(seed=0):
+    "A reader with our first weights for look-up, and with an echo of the words before each word."
+    torch.manual_seed(seed)
+    cfg = LanguageModelConfig(hidden_size=96, layers=3, heads=6, mlp_size=192, lookup_start=True)
+    return Reader(small_vocabulary(), cfg, echo=True)
 
 class ShortDrills(DrillMixture):
     "Drills of twelve words and 8 class tokens, in lists of two or three."
