@@ -211,6 +211,19 @@ def test_lora_trains_its_matrices_and_the_token_rows():
     assert moved == set(trains)
 
 
+# nbs/18_language_model.ipynb, cell 3cc9d208
+def test_lora_can_be_added_later():
+    torch.manual_seed(0)
+    model, ids = LanguageModel(LanguageModelConfig.tiny(), 40), torch.randint(40, (1, 6))
+    read = lambda: model.read(model.embed(ids), torch.ones(1, 6, dtype=torch.bool))[0]
+    before, rows = read(), model.embed(ids)
+    model.add_lora(4)
+    torch.testing.assert_close(read(), before)
+    assert model.cfg.lora_rank == 4 and torch.equal(model.embed(ids), rows)
+    read().sum().backward()
+    assert model.lm.get_base_model().model.layers[0].mlp.up_proj.weight.grad is None
+
+
 # nbs/18_language_model.ipynb, cell 5aedaf95
 def test_lora_starts_as_the_identity_and_merges():
     model, ids = small(lora_rank=4), torch.randint(40, (1, 6))

@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.data.tasks import TaskMixture, make_task
 from visionllm_edu.language.instructions import Instruction, sets_to_text
+from visionllm_edu.settings import from_plain, without_downloads
 from visionllm_edu.v1.answering import outputs_of
 from visionllm_edu.v1.model import (
-    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, from_plain, lesson_of, only,
-    pairing_cost, template_vocabulary, true_boxes, without_downloads,
+    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, lesson_of, only, pairing_cost,
+    template_vocabulary, true_boxes,
 )
 from visionllm_edu.v1.reading import ToldBatch, ToldMixture, refusals
 from visionllm_edu.vision.deformable import DeformableConfig

@@ -4,28 +4,26 @@ Generated from nbs/42b_chats.ipynb by make export: do not edit, edit the noteboo
 """
 
 from visionllm_edu.v2.chats import (
-    ASK, Asking, ChatMixture, ChatSample, Page, Region, Target, ask_detect, check_chat,
-    draw_classes, draw_within, link_name, linked_spans, links_to, make_chat, merged, plain,
-    pointable, routed, sigmas_of, target_of,
+    ASK, ChatMixture, ask_interactive, ask_multi_round, ask_region_caption, ask_region_name,
+    draw_within, point_at, pointable,
 )
 
 
-# nbs/42b_chats.ipynb, cell 0f278b09
+# nbs/42b_chats.ipynb, cell 96ccc5cf
 import copy
 import re
 from collections import Counter
-from dataclasses import replace
 from random import Random
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from PIL import Image
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import sample_questions
 from visionllm_edu.geometry import mask_to_box
-from visionllm_edu.toybox.prompts import PROMPT_KINDS, Box, Mask, Point, Scribble
-from visionllm_edu.v2.conversation import ROUTES, Turn, encode_chat
+from visionllm_edu.language.vocabulary import Vocabulary
+from visionllm_edu.toybox.prompts import PROMPT_KINDS, Box, Mask, Point
+from visionllm_edu.v2.chat_tasks import Asking, Page, ask_detect, chat_of, check_chat, links_to, routed
+from visionllm_edu.v2.conversation import ROUTES, V2_BLOCKS, encode_chat
 
 def toybox(n=24): return load_data(f"toybox:val:{n}")
 
@@ -34,139 +32,11 @@ def shapes_data(n=8, size=(96, 72), keep=[]):
     keep.append(TemporaryDirectory())
     return load_data(write_shapes(keep[-1].name, n=n, size=size))
 
-def chats_of(task, data, n=40, **how):
-    "Up to n chats of one task, each about a page of its own."
+def chats_of(ask, data, n=40, **how):
+    "Up to n (page, chat), each about another page, if there are so many."
     pages = [Page(data, k % len(data)) for k in range(n)]
-    made = [(page, make_chat(task, page, Random(k), Asking(**how))) for k, page in enumerate(pages)]
+    made = [(page, chat_of(ask(page, Random(k), Asking(**how)), page)) for k, page in enumerate(pages)]
     return [(page, chat) for page, chat in made if chat is not None]
-
-
-# nbs/42b_chats.ipynb, cell 893f32c6
-def test_links_are_counted_by_decoder():
-    answer = "<det>A man</det>[DET], dog[SEG]: nose[POSE], left eye[POSE]"
-    assert routed(answer) == ["[DET]", "[SEG]", "[POSE]", "[POSE]"]
-    assert links_to(answer) == 2 and links_to(answer, "keypoint") == 2 and links_to(answer, "edit") == 0
-    assert routed("no links at all, not even [det] or [ DET]") == []
-
-
-# nbs/42b_chats.ipynb, cell 625ca9a7
-def test_the_checker_finds_disagreement():
-    grey, box = Image.new("RGB", (8, 8)), np.array([[0, 0, 4, 4]], np.float32)
-    def chat(answer="dog[DET]", question="?", regions=(), **target):
-        made = Target(**(dict(turn=0, image=0, boxes_xyxy_px=box, labels=np.array([0])) | target))
-        return ChatSample([grey], [Turn(question, answer)], list(regions), [made])
-    assert check_chat(chat()).turns and check_chat(chat("cat[DET], dog[DET]", labels=np.array([1])))
-    point = Region(0, Point(1, 1))
-    for wrong, words in (
-            (chat(labels=np.array([1])), "1 object links"), (chat(labels=np.array([0, 0])), "1 boxes"),
-            (chat("dog"), r"answers \[\] have links"), (chat(turn=1), "answers"), (chat(image=1), "picture 1"),
-            (chat("dog[DET], nose[POSE]"), "0 keypoints"), (chat(keypoints=np.zeros((1, 1, 3))), "1 keypoints"),
-            (chat(question="<region>?"), "region"), (chat(regions=[point]), "region"),
-            (chat(question="<region>?", regions=[Region(2, point.prompt)]), "picture"), (chat("[GEN]"), "0 object links"), (chat("dog[DET] [GEN]"), "pictures")):
-        with pytest.raises(ValueError, match=words): check_chat(wrong)
-
-
-# nbs/42b_chats.ipynb, cell ba6d1b4d
-def test_foreign_words_cant_route():
-    for token in (*ROUTES, "<region>", "<link>", "<image>", "<det>", "<eos>", "<assistant>"):
-        assert token not in plain(f"a{token}b {token}") and token not in link_name(token)
-    assert plain(" a  dog\n") == "a dog" and link_name("wine glass") == "wine glass"
-    assert link_name("St. Bernard, large: wet.") == "St Bernard large wet" and link_name(",") == "thing"
-
-
-# nbs/42b_chats.ipynb, cell 9a15309b
-def test_masks_and_boxes_are_of_the_same_object():
-    for data, slack in ((toybox(), 0), (shapes_data(), 1.5)):  # corners of a polygon may miss a pixel
-        for row in range(8):
-            page = Page(data, row)
-            order = Random(row).sample(page.real, len(page.real))
-            target = target_of(page, order, range(len(order)))
-            for box, mask, area in zip(target.boxes_xyxy_px, target.masks, target.areas):
-                assert np.abs(mask_to_box(mask) - box).max() <= slack and abs(mask.sum() - area) <= 0.1 * slack * area
-            assert target_of(page, [], []).masks.shape == (0, *page.sample.size[::-1])
-    page.sample.segmentations[page.real[0]] = None
-    assert target_of(page, page.real[:1], [0]).masks is None and target_of(page, page.real[1:], [0] * len(page.real[1:])).masks is not None
-
-
-# nbs/42b_chats.ipynb, cell d4cdea27
-def test_lists_of_classes():
-    offered = [f"class {k}" for k in range(10)]
-    for seed in range(60):
-        few = draw_classes({"class 1", "class 2"}, offered, Random(seed))
-        assert len(set(few)) == len(few) and {"class 1", "class 2"} & set(few)
-        assert sum(name not in ("class 1", "class 2") for name in few) <= 5
-        assert sorted(draw_classes({"class 1"}, offered, Random(seed), full=True)) == offered
-        short = draw_classes({"class 1"}, offered, Random(seed), full=True, most=3)
-        assert len(short) == 3 and "class 1" in short
-        assert draw_classes(set(), offered, Random(seed)) and draw_classes(set(), [], Random(seed)) == []
-    draws = {tuple(draw_classes(set(offered), offered, Random(seed))) for seed in range(60)}
-    assert len({len(d) for d in draws}) > 5  # not always all that are there
-
-
-# nbs/42b_chats.ipynb, cell 9c22572a
-def test_absent_classes_own_a_link_and_no_box():
-    data, absent = toybox(), 0
-    for task in ("detect", "segment", "semantic"):
-        for page, chat in chats_of(task, data, full=True):
-            (target,), (turn,) = chat.targets, chat.turns
-            assert links_to(turn.assistant) == len(data.categories) == len(routed(turn.assistant))
-            names = re.findall(r"([a-z]+)\[", turn.assistant)
-            assert {names[k] for k in target.labels} == page.present  # the words before a link name its objects
-            absent += len(set(names) - page.present)
-            if task == "detect": assert len(target.labels) == len(page.real)
-            if task == "semantic": assert len(target.labels) == len(page.present) and (np.diff(target.labels) > 0).all()
-    assert absent > 500
-
-
-# nbs/42b_chats.ipynb, cell ba6c6d3a
-def test_merging_loses_no_pixel():
-    for page, chat in chats_of("semantic", toybox(), full=True):
-        (target,) = chat.targets
-        assert np.array_equal(target.masks.any(0), page.masks(page.real).any(0))
-        assert all(np.array_equal(box, mask_to_box(mask)) for box, mask in zip(target.boxes_xyxy_px, target.masks))
-    nothing = merged(target_of(page, [], []))
-    assert nothing.boxes_xyxy_px.shape == (0, 4) and nothing.masks.shape[0] == 0
-
-
-# nbs/42b_chats.ipynb, cell 5a18f12e
-def test_phrases_lead_to_what_they_mean():
-    for data in (toybox(), shapes_data()):
-        for page, chat in chats_of("ground", data):
-            (target,), (turn,) = chat.targets, chat.turns
-            assert routed(turn.assistant) == ["[GRD]"] and len(target.labels) and not target.labels.any()
-            boxes = target.boxes_xyxy_px
-            same = [p for p in page.sample.phrases if p["text"] in turn.user
-                    and np.array_equal(page.sample.boxes_xyxy_px[page.rows_of(p["annotation_ids"])], boxes)]
-            assert same
-            if "the leftmost person" in turn.user:
-                people = [row for row in page.real if page.names[row] in ("man", "woman", "child")]
-                assert boxes[0, ::2].mean() == page.sample.boxes_xyxy_px[people][:, ::2].mean(1).min()
-
-
-# nbs/42b_chats.ipynb, cell b5ffcdb4
-def test_keypoints_follow_the_answers_links():
-    data, kinds = toybox(), Counter()
-    for page, chat in chats_of("pose", data, 120):
-        (target,), (turn,) = chat.targets, chat.turns
-        names = [n.split(".")[-1].split(":")[-1].strip(" ,") for n in re.findall(r"([^\[\]]*)\[POSE\]", turn.assistant)]
-        names = [re.search(r"(left |right )?(nose|eye|ear|shoulder|elbow|wrist|hip|knee|ankle|neck|root of tail|front paw|back paw)$", n)[0] for n in names]
-        assert target.keypoints.shape == (len(target.labels), len(names), 3) and len(target.sigmas) == len(names)
-        for box, point in zip(target.boxes_xyxy_px, target.keypoints):
-            row = next(r for r in page.real if np.array_equal(page.sample.boxes_xyxy_px[r], box))
-            skeleton = data.keypoints_of[page.names[row]]
-            for name, xyv in zip(names, point):  # the named joint, wherever it stands in the skeleton
-                assert np.array_equal(xyv, page.sample.keypoints[row, skeleton.index(name.replace(" ", "_"))])
-        kinds["one" if len(names) == 1 else "all" if len(names) == 17 else "some"] += 1
-        kinds["animal" if "tail" in " ".join(skeleton) else "person"] += 1
-    assert min(kinds.values()) > 8 and len(kinds) == 5
-
-
-# nbs/42b_chats.ipynb, cell 05212497
-def test_sigmas_are_cocos():
-    from visionllm_edu.geometry import COCO_SIGMAS
-    skeletons = toybox().keypoints_of
-    np.testing.assert_allclose(sigmas_of(skeletons["man"]), COCO_SIGMAS, atol=1e-6)
-    assert (sigmas_of(skeletons["dog"]) != 0.05).all() and sigmas_of(["antenna"]) == np.float32(0.05)
 
 
 # nbs/42b_chats.ipynb, cell 2a79f5b1
@@ -185,11 +55,25 @@ def test_prompts_fit_their_object():
     assert all(np.mean(overlap[kind]) > least for kind, least in (("box", 0.4), ("scribble", 0.85), ("mask", 0.75)))
 
 
-# nbs/42b_chats.ipynb, cell 18fa4a99
+# nbs/42b_chats.ipynb, cell 107b2149
+def test_too_small_objects_vanish_with_their_regions():
+    data = shapes_data()
+    page = next(page for page in (Page(data, row) for row in range(8)) if len(page.real) > 2)
+    small = page.real[1]
+    page.sample.segmentations[small] = [[4, 4, 6, 4, 6, 6, 4, 6]]
+    for seed in range(20):
+        rows, regions = point_at(page, page.real, 9, Random(seed))
+        assert len(rows) == len(regions) == len(page.real) - 1 and small not in rows
+        for row, region in zip(rows, regions):
+            painted, mask = region.prompt.raster(page.sample.size), page.masks([row])[0]
+            assert (painted & mask).sum() / painted.sum() > 0.4
+
+
+# nbs/42b_chats.ipynb, cell 792c42dc
 def test_regions_and_masks_are_of_the_same_object():
     counts = Counter()
     for data, slack in ((toybox(), 0), (shapes_data(), 1.5)):
-        for page, chat in chats_of("interactive", data, 60):
+        for page, chat in chats_of(ask_interactive, data, 60):
             (target,), (turn,) = chat.targets, chat.turns
             assert turn.user.count("<region>") == len(chat.regions) == len(target.labels) == links_to(turn.assistant)
             assert target.labels.tolist() == [*range(len(chat.regions))]
@@ -204,60 +88,24 @@ def test_regions_and_masks_are_of_the_same_object():
     assert len(counts) == 8 and min(counts.values()) > 5  # every kind of prompt, one to four regions
 
 
-# nbs/42b_chats.ipynb, cell 290670f1
+# nbs/42b_chats.ipynb, cell efa91863
 def test_names_and_descriptions_are_of_what_was_marked():
-    for task in ("region_name", "region_caption"):
-        for page, chat in chats_of(task, toybox()):
+    for ask in (ask_region_name, ask_region_caption):
+        for page, chat in chats_of(ask, toybox()):
             (region,), (turn,) = chat.regions, chat.turns
             assert not chat.targets and not routed(turn.assistant)
             told = [(r["name"], r["description"], page.rows_of(r["annotation_ids"])) for r in page.told["regions"]]
-            if task == "region_name": assert turn.assistant in page.present
+            if ask is ask_region_name: assert turn.assistant in page.present
             else: assert turn.assistant in [description for _, description, _ in told]
             if isinstance(region.prompt, Point):  # a click lies on exactly one object
                 (hit,) = [row for row in page.real if page.masks([row])[0][int(region.prompt.y), int(region.prompt.x)]]
-                assert turn.assistant in ([page.names[hit]] if task == "region_name" else [d for _, d, rows in told if hit in rows])
+                assert turn.assistant in ([page.names[hit]] if ask is ask_region_name else [d for _, d, rows in told if hit in rows])
 
 
-# nbs/42b_chats.ipynb, cell 474d1442
-def test_words_are_the_data_sets():
-    for page, chat in chats_of("caption", toybox()):
-        assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
-    for page, chat in [*chats_of("answer", shapes_data()), *chats_of("answer", toybox(), 72)]:
-        (turn,), questions = chat.turns, sample_questions(page.sample, page.data.categories)
-        assert any(q["question"] in turn.user and q["answer"] == turn.assistant for q in questions)
-        assert turn.user not in [q["question"] for q in questions if q["question"].startswith("Where is")]
-    letters = []
-    for page, chat in chats_of("choice", toybox()):
-        (q,), (first, second) = page.told["choices"], chat.turns
-        assert f"({first.assistant}) {q['options'][q['answer']]}" in first.user
-        assert f"({second.assistant}) {q['rationales'][q['rationale']]}" in second.user
-        letters += [first.assistant, second.assistant]
-    assert set(letters) == set("abcd")
-
-
-# nbs/42b_chats.ipynb, cell d86a2d4a
-def test_phrases_of_a_caption_own_their_objects():
-    several = 0
-    for page, chat in chats_of("grounded_caption", toybox(), 72):
-        (target,), (turn,) = chat.targets, chat.turns
-        phrases = re.findall("<det>(.*?)</det>", turn.assistant)
-        assert len(phrases) == links_to(turn.assistant) and set(target.labels) == set(range(len(phrases)))
-        words = re.sub(r"<det>|</det>|\[DET\]", "", turn.assistant)
-        (spans,) = [c["spans"] for c in page.told["captions"] if c["caption"] == words]
-        for k, phrase in enumerate(phrases):
-            mine = target.boxes_xyxy_px[target.labels == k]
-            assert any(phrase == words[s["start"]:s["end"]] and np.array_equal(mine, page.sample.boxes_xyxy_px[page.rows_of(s["annotation_ids"])]) for s in spans)
-            several += len(mine) > 1
-        assert len(np.unique(target.boxes_xyxy_px, axis=0)) == len(target.boxes_xyxy_px)  # nothing twice
-    assert several > 5
-    first, again = dict(start=0, end=3, annotation_ids=[1]), dict(start=9, end=12, annotation_ids=[1, 2])
-    assert linked_spans([again, first]) == [first] and linked_spans([dict(first, end=10), dict(again, annotation_ids=[3])])[1:] == []
-
-
-# nbs/42b_chats.ipynb, cell 74ff44d5
+# nbs/42b_chats.ipynb, cell c803cbd4
 def test_rounds_keep_their_own_targets():
     tasks = Counter()
-    for page, chat in chats_of("multi_round", toybox(), 60):
+    for page, chat in chats_of(ask_multi_round, toybox(), 60):
         assert 2 <= len(chat.turns) <= 3 and chat.rows == [page.row]
         said = " ".join(turn.assistant for turn in chat.turns)
         numbers = [int(k) for k in re.findall(r"region(\d)\[SEG\]", said)]
@@ -312,7 +160,7 @@ def test_records_are_only_read():
     assert [data.read(image_id) for image_id in data.image_ids] == before
 
 
-# nbs/42b_chats.ipynb, cell 212f57f8
+# nbs/42b_chats.ipynb, cell 66a6a8c7
 def test_every_chat_of_every_task_checks_out():
     data = toybox()
     mixture, seen = ChatMixture(data, seed=1), Counter()
@@ -330,7 +178,8 @@ def test_every_chat_of_every_task_checks_out():
         if chat.task == "in_context":
             (target,), (link,) = chat.targets, [re.search(r"(\w+)\[SEG\]", chat.turns[0].assistant)[1]]
             pages = [Page(data, row) for row in chat.rows]
-            assert target.image == len(pages) - 1 == len(chat.regions) and len(set(chat.rows)) == len(pages) > 1
+            assert target.image == len(pages) - 1 and len(set(chat.rows)) == len(pages) > 1
+            assert [region.image for region in chat.regions] == [*range(target.image)]
             assert len(target.labels) == pages[-1].names.count(link) > 0
             for region, page in zip(chat.regions, pages):  # each mark lies on an object of that class
                 painted = region.prompt.raster(page.sample.size)
@@ -396,10 +245,7 @@ def test_a_chat_is_cheap():
     assert time.process_time() - start < 200 * 6e-3  # measured 0.8 ms each; slow machines get their share
 
 
-# nbs/42b_chats.ipynb, cell 5f6c9153
-from visionllm_edu.language.vocabulary import Vocabulary
-from visionllm_edu.v2.conversation import V2_BLOCKS
-
+# nbs/42b_chats.ipynb, cell 1aa5a2b3
 def small_vocabulary(mixture, n=150):
     texts = [text for i in range(n) for turn in mixture.draw(i).turns for text in (turn.user, turn.assistant)]
     return Vocabulary.train([re.sub(r"\[[A-Z]+\]|<[^>]+>", " ", text) for text in texts], text_size=600,

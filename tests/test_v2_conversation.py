@@ -22,9 +22,10 @@ from visionllm_edu.v2.conversation import (
 )
 
 
-# nbs/42_conversation.ipynb, cell 5883e2e6
+# nbs/42_conversation.ipynb, cell 4fc99f06
 WORDS = ["Find dog, cat, man, woman in the picture.", "What is region1? Is region2 larger than region3?", "Segment it, please.",
-         "nose, left eye, right ear; image1, image2", "What does that mean?", "Sure: dog, cat.", "And a dog?", "Can you do it?"]
+         "nose, left eye, right ear; image1, image2", "What does that mean?", "Sure: dog, cat.", "And a dog?", "Can you do it?",
+         "region1, region2 and region3", "dog, cat", "umbrella, not bus"]
 
 def small_vocabulary():
     "Some words, and v2's blocks; of the places, classes and forms that only v1 needs, the fewest possible."
@@ -85,15 +86,22 @@ def test_a_region_for_each_place_and_a_place_for_each_region():
     with pytest.raises(ValueError, match="turn 1 has no answer"): Conversation([Turn("Hello"), Turn("Hello?")])
 
 
-# nbs/42_conversation.ipynb, cell b1a5916e
+# nbs/42_conversation.ipynb, cell 4fea6f92
+def test_answers_hold_words_routing_tokens_and_pairs():
+    v = small_vocabulary()
+    text = "<det>A red, old car</det>[DET] stands here.<eos><link><image><region><user><assistant><reg></reg><bos><p0>"
+    ids = answer_ids(text, v)
+    assert Counter(v.token(i) for i in ids if v.kind(i) != "text") == {"<det>": 1, "</det>": 1, "[DET]": 1}
+    assert v.decode(ids) == text
+    for token in ROUTES: assert id_of(token, v) in answer_ids(f"dog{token}.", v)
+
+
+# nbs/42_conversation.ipynb, cell eaf80d20
 def insert(text, queries, backwards):
     "A run of queries behind each [, at places noted beforehand."
     places = [i for i, letter in enumerate(text) if letter == "["]
     for i in reversed(places) if backwards else places: text = text[: i + 1] + queries + text[i + 1 :]
     return text
-
-print(insert("ab[cd[ef", "1234", backwards=False), "  <- two runs in one place, none in the other")
-print(insert("ab[cd[ef", "1234", backwards=True))
 
 
 # nbs/42_conversation.ipynb, cell dfd8eef1
@@ -110,6 +118,14 @@ def test_one_way_to_append_queries():
     assert with_links([id_of("[GEN]", v)], v, {"generate": 3}) == [id_of("[GEN]", v)] + [link] * 3
     with pytest.raises(ValueError, match="leads to the decoder 'keypoint', but queries are given for"):
         with_links([id_of("[POSE]", v)], v, {"object": 4})
+
+
+# nbs/42_conversation.ipynb, cell e47c0056
+def test_places_cannot_be_written():
+    v = small_vocabulary()
+    may = writable_ids(v)
+    assert len(set(may)) == len(may) and set(v.text_ids) < set(may)
+    assert {v.token(i) for i in may if v.kind(i) != "text"} == {*ROUTES, "<det>", "</det>", "<eos>"}
 
 
 # nbs/42_conversation.ipynb, cell cae7da13
@@ -136,6 +152,25 @@ def test_nothing_a_model_emits_crashes_it():
     assert read_reply([], v) == ("", []) and plain_words([], v) == ""
     assert read_reply([*v.encode("dog"), v.eos_id, *v.encode("cat[DET]")], v) == ("dog", [])    # <eos> ends it
     assert read_reply(encode_typed("dog[DET]", v), v) == ("dog[DET]", [])      # letters are no token
+
+
+# nbs/42_conversation.ipynb, cell db634a50
+def test_names_that_could_not_be_read_back_are_refused():
+    for good in ("dog", "St.Bernard", "hair drier", "sandwich", "the man on the left", "狗"): name_links([good], "[DET]")
+    for bad in ("dog, cat", "dog.", "a: b", " dog", "", "dog[DET]", "<det>dog"):
+        with pytest.raises(ValueError, match="can't be linked"): name_links([bad], "[DET]")
+    with pytest.raises(ValueError, match="no names"): name_links([], "[DET]")
+    with pytest.raises(ValueError, match="'.CAT.' is no routing token"): name_links(["cat"], "[CAT]")
+
+
+# nbs/42_conversation.ipynb, cell d9842b29
+def test_captions_are_marked_in_order_and_without_forgery():
+    caption = "A dog sleeps under two trees."
+    marked = mark_phrases(caption, [(0, 5), (19, 28)])
+    assert marked.replace("<det>", "").replace("</det>[DET]", "") == caption and marked.count("[DET]") == 2
+    assert mark_phrases(caption, []) == caption
+    with pytest.raises(ValueError, match="overlaps"): mark_phrases(caption, [(0, 5), (2, 12)])
+    with pytest.raises(ValueError, match="may not spell out .SEG."): mark_phrases("A sign says [SEG].", [])
 
 
 # nbs/42_conversation.ipynb, cell 27f790d1

@@ -156,7 +156,7 @@ def test_boxes_do_not_depend_on_the_names():
     assert (alone.last.keypoints[:, :, 0] - full.last.keypoints[:, :, 0]).abs().max() > 1e-4   # alone: another company
 
 
-# nbs/52_keypoint_decoder.ipynb, cell 5e2917cb
+# nbs/52_keypoint_decoder.ipynb, cell e8654239
 def test_bodies_are_closed():
     decoder = tiny(pose_layers=3)
     asked = request(names=(5, 5))
@@ -167,7 +167,7 @@ def test_bodies_are_closed():
         hidden[0, 0, 1:] += 3.0 * torch.sin(torch.arange(5 * 32.0)).view(5, 32)     # the joints of body 0, picture 0
         return hidden, *args[1:]
 
-    hook = decoder.pose_layers[0].register_forward_pre_hook(disturb)
+    hook = decoder.pose.layers[0].register_forward_pre_hook(disturb)
     after = decoder(**asked)
     hook.remove()
     moved = (after.last.keypoints - clean.last.keypoints).abs().amax((2, 3))        # (b, p)

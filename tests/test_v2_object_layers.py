@@ -5,7 +5,6 @@ Generated from nbs/50a_object_layers.ipynb by make export: do not edit, edit the
 
 import pytest
 import torch
-from torch import nn
 from transformers import GroundingDinoConfig
 from transformers.models.grounding_dino import modeling_grounding_dino as twins
 from transformers.models.mm_grounding_dino.modeling_mm_grounding_dino import (
@@ -29,7 +28,7 @@ def fuse_loop(x, c):
     return torch.stack(read), torch.stack(seen)
 
 
-# nbs/50a_object_layers.ipynb, cell 21d676da
+# nbs/50a_object_layers.ipynb, cell aba50dca
 def example(b=2, k=3, d=32, shapes=((6, 5), (3, 3), (2, 2), (1, 1))):
     "Tokens (b, n, d), categories (b, k, d), valid (b, k) with one False, and the maps' shapes."
     torch.manual_seed(0)
@@ -39,10 +38,11 @@ def example(b=2, k=3, d=32, shapes=((6, 5), (3, 3), (2, 2), (1, 1))):
     return tokens, categories, valid, list(shapes)
 
 def shake(module):
-    "The module with random weights everywhere, so that a test sees all of them at work."
+    "The module with every weight moved, so that a test sees all of them at work."
     torch.manual_seed(1)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.2)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
     return module
 
 

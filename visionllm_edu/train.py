@@ -9,7 +9,7 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'Recipe', 'recipe_
            'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'train_v1',
            'freeze']
 
-# %% ../nbs/34_train.ipynb #4feb6d2b
+# %% ../nbs/34_train.ipynb #10098985
 import csv
 import hashlib
 import json
@@ -40,10 +40,11 @@ from .language.vocabulary import Vocabulary
 from .v1.reading import (
     READING, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
 from .v1.model import (
-    VisionLLMv1, VisionLLMv1Config, build, from_plain, template_vocabulary)
+    VisionLLMv1, VisionLLMv1Config, build, template_vocabulary)
+from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #36f737bc
+# %% ../nbs/34_train.ipynb #ffcb3edb
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -72,6 +73,7 @@ class Recipe:
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
+    lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
     language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
@@ -80,7 +82,7 @@ class Recipe:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two; "
                              f"got steps={self.steps}, minutes={self.minutes}")
-        for name, least in {"steps": 1, "batch_size": 1, "accumulate": 1, "seed": 0}.items():
+        for name, least in {"steps": 1, "batch_size": 1, "accumulate": 1, "seed": 0, "lora_rank": 0}.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"{name} is {value}; accepted are whole numbers from {least}")
         for name, known in {"source": SOURCES, "matmul": ("highest", "high", "medium")}.items():
@@ -324,7 +326,7 @@ def differences(then: dict, now: dict) -> list[str]:
         elif a != b: found.append(f"{name}: then {a}, now {b}")
     return found
 
-# %% ../nbs/34_train.ipynb #38e565e7
+# %% ../nbs/34_train.ipynb #ea6c11f4
 def check_resumable(out: Path, card: dict) -> None:
     "ValueError unless the folder `out` holds a stopped run of the same card."
     for name in ("last.ckpt", "recipe.json", "weights"):
@@ -333,13 +335,6 @@ def check_resumable(out: Path, card: dict) -> None:
     told = "; ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
-
-
-def _config_of(out: Path) -> VisionLLMv1Config:
-    "The config in a folder of weights."
-    path = out / "config.json"
-    if not path.exists(): raise ValueError(f"{out} has no weights to begin with")
-    return from_plain(VisionLLMv1Config, json.loads(path.read_text()))
 
 # %% ../nbs/34_train.ipynb #58780965
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
@@ -434,7 +429,7 @@ def fit(trainer: Trainer, model: VisionLLMv1, loader: DataLoader, checkpoint: Pa
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #ec6d2c71
+# %% ../nbs/34_train.ipynb #07d2568e
 def train_v1(
     data: CocoData,
     recipe: Recipe,
@@ -451,8 +446,8 @@ def train_v1(
 ) -> VisionLLMv1:
     "Returns the trained model; ValueError, before anything is written, for a run that can't be."
     out = Path(out)
-    if resume and cfg is None: cfg = _config_of(out / "weights")
-    if start and not resume: cfg = _config_of(find_weights(start))
+    if resume and cfg is None: cfg = read_settings(VisionLLMv1Config, out / "weights")
+    if start and not resume: cfg = read_settings(VisionLLMv1Config, find_weights(start))
     cfg = replace(cfg or VisionLLMv1Config.mini(), categories=tuple(data.categories))
     card = run_card(data, recipe, cfg, start)
     if resume: check_resumable(out, card)
@@ -472,7 +467,7 @@ def train_v1(
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()
 
-# %% ../nbs/34_train.ipynb #7d1e1e74
+# %% ../nbs/34_train.ipynb #6eccb5cf
 def freeze(model: VisionLLMv1, parts: Sequence[str]) -> None:
     "Parts of the model, by name, learn no more; ValueError for a name that it has not."
     modules = dict(model.named_modules())
@@ -487,7 +482,8 @@ def _begin(data, recipe, out, cfg, card, start) -> VisionLLMv1:
     "The model to train, in a fresh folder; what an earlier run left there goes first."
     seed_everything(recipe.seed, verbose=False)
     model = VisionLLMv1.from_pretrained(start) if start else build(cfg, vocabulary_for(data))
-    model.cfg = cfg
+    if recipe.lora_rank: model.decoder.language_model.add_lora(recipe.lora_rank)
+    model.cfg = replace(cfg, language_model=model.decoder.language_model.cfg)
     if recipe.full_list: check_prompts(model, data.categories)
     if os.environ.get("LOCAL_RANK", "0") != "0": return model  # a further process of a run
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)

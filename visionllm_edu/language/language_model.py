@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ROW_STD', 'BLOCKED', 'LanguageModelConfig', 'number_line', 'run_layers', 'LanguageModel']
 
-# %% ../../nbs/18_language_model.ipynb #41693180
+# %% ../../nbs/18_language_model.ipynb #77735b24
 import math
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -169,7 +169,7 @@ def _reading_mask(
     n = valid.shape[1]
     return torch.ones(n, n, dtype=torch.bool, device=valid.device).tril() & valid[:, None]
 
-# %% ../../nbs/18_language_model.ipynb #94c2ec86
+# %% ../../nbs/18_language_model.ipynb #516ed2ef
 class LanguageModel(nn.Module):
     "A causal LM (transformers) that reads an instruction into a cache and answers from it."
 
@@ -185,6 +185,11 @@ class LanguageModel(nn.Module):
         if line_ids: _lay_number_line(self.lm, line_ids)
         if kin_ids and not cfg.name_or_path: _share_direction(self.lm, kin_ids)
         if cfg.lora_rank: self.lm = _with_lora(self.lm, cfg)
+
+    def add_lora(self, rank: int) -> None:
+        "From now on only LoRA's matrices of this rank and the token rows learn."
+        self.cfg = replace(self.cfg, lora_rank=rank, lora_alpha=2 * rank)
+        self.lm = _with_lora(self.lm, self.cfg)
 
     @property
     def width(self) -> int: return self.lm.get_input_embeddings().weight.shape[1]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KeypointProjection', 'PoseStage', 'KeypointOutput', 'group_attention', 'PoseLayer', 'KeypointDecoderConfig', 'still',
-           'PoseHeads', 'take', 'KeypointDecoder', 'top_poses', 'to_skeleton']
+           'PoseHeads', 'InstanceFinder', 'take', 'BodyDecoder', 'KeypointDecoder', 'top_poses', 'to_skeleton']
 
 # %% ../../nbs/52_keypoint_decoder.ipynb #8af54a6a
 from dataclasses import dataclass
@@ -50,15 +50,15 @@ class KeypointOutput:
     @property
     def last(self) -> PoseStage: return self.stages[-1]
 
-# %% ../../nbs/52_keypoint_decoder.ipynb #dcfccd2f
+# %% ../../nbs/52_keypoint_decoder.ipynb #63b1718d
 def group_attention(
     attention: nn.MultiheadAttention,
     who: Tensor,      # (b, p, 1 + K, d): content and position, the instance in front
     values: Tensor,   # (b, p, 1 + K, d): content
     named: Tensor,    # (b, K) bool, False where a keypoint is padding
 ) -> Tensor:
-    """Returns (b, p, 1 + K, d): an instance has heard all instances; a keypoint its own instance and
-    that one's keypoints (after UniPose, where an instance hears its keypoints too)."""
+    """Returns (b, p, 1 + K, d): instances have heard all instances; a keypoint has heard its own
+    instance and that one's keypoints (after UniPose, where an instance hears its keypoints too)."""
     b, p = who.shape[:2]
     front, _ = attention(who[:, :, 0], who[:, :, 0], values[:, :, 0], need_weights=False)
     body = who.flatten(0, 1)                                               # (b*p, 1 + K, d)
@@ -165,11 +165,78 @@ class PoseHeads(nn.Module):
         points = points + boxes[:, :, None, 2:] * self.step(joints)
         return move_reference(boxes, self.box(instance)), points, self.sight(joints).squeeze(-1)
 
-# %% ../../nbs/52_keypoint_decoder.ipynb #d0ff5ac0
+# %% ../../nbs/52_keypoint_decoder.ipynb #568fdcd3
+class InstanceFinder(nn.Module):
+    """The layers that see boxes only: what the proposals are, and where exactly."""
+    def __init__(self, cfg: KeypointDecoderConfig):
+        super().__init__()
+        self.cfg, n = cfg, cfg.instance_layers
+        self.content, self.contrast = nn.Embedding(cfg.queries, cfg.d), Contrast()
+        self.position = mlp(2 * cfg.d, cfg.d, cfg.d, layers=2)
+        self.layers = nn.ModuleList(ObjectDecoderLayer(cfg.deformable) for _ in range(n))
+        self.steps = nn.ModuleList(still(cfg.d, 4) for _ in range(n))
+
+    def forward(
+        self,
+        first: Predictions,  # the proposals
+        memory: Tensor,      # (b, n, d) the image
+        shapes: list,        # [(h, w), ...]
+        met: Tensor,         # (b, c, d) the categories after meeting the image
+        seen: Tensor,        # (b, c) bool: categories to look at, at least one
+        valid: Tensor,       # (b, c) bool: categories to be
+    ) -> list[Predictions]:
+        """Returns the proposals and what each layer makes of them."""
+        stages, q = [first], first.boxes.shape[1]
+        hidden = self.content.weight[:q].expand(len(memory), -1, -1)
+        for layer, step in zip(self.layers, self.steps):
+            boxes = stages[-1].boxes.detach()
+            position = self.position(box_position(boxes, self.cfg.d))
+            hidden = layer(hidden, position, boxes, memory, shapes, met, seen)
+            stages.append(Predictions(self.contrast(hidden, met, valid),
+                                      move_reference(boxes, step(hidden)), hidden))
+        return stages
+
+# %% ../../nbs/52_keypoint_decoder.ipynb #134e02ef
 def take(rows: Tensor, which: Tensor) -> Tensor:
     """Returns (b, m, ...): the rows of (b, n, ...) that `which` (b, m) names."""
     return rows[torch.arange(len(rows), device=rows.device)[:, None], which]
 
+class BodyDecoder(nn.Module):
+    """The layers that see bodies: the best instances, with a query for every named keypoint."""
+    def __init__(self, cfg: KeypointDecoderConfig):
+        super().__init__()
+        self.cfg, d, n = cfg, cfg.d, cfg.pose_layers
+        self.start, self.window, self.contrast = still(d, 2), still(d, 2), Contrast()
+        self.position = mlp(2 * d, d, d, layers=2)
+        self.layers = nn.ModuleList(PoseLayer(cfg.deformable) for _ in range(n))
+        self.heads = nn.ModuleList(PoseHeads(d) for _ in range(n))
+
+    def expand(self, found: Predictions, keypoints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns content (b, p, 1 + K, d), boxes (b, p, 4) and first points (b, p, K, 2) of the p
+        best instances."""
+        best = found.logits.amax(-1)                                       # (b, q)
+        best = best.topk(min(self.cfg.instances, best.shape[1])).indices   # (b, p)
+        instance, boxes = take(found.hidden, best)[:, :, None], take(found.boxes, best).detach()
+        joints = instance + keypoints[:, None]                             # (b, p, K, d)
+        points = boxes[:, :, None, :2] + boxes[:, :, None, 2:] * self.start(joints)
+        return torch.cat([instance, joints], 2), boxes, points
+
+    def forward(self, found, keypoints, named, memory, shapes, met, valid) -> list[PoseStage]:
+        """Returns what each layer believes; arguments as in `KeypointDecoder`."""
+        stages, share = [], self.window(keypoints).sigmoid()[:, None]      # (b, 1, K, 2)
+        hidden, boxes, points = self.expand(found, keypoints)
+        for layer, heads in zip(self.layers, self.heads):
+            windows = torch.cat([points, boxes[:, :, None, 2:] * share], -1)
+            reference = torch.cat([boxes[:, :, None], windows], 2)         # (b, p, 1 + K, 4)
+            position = self.position(box_position(reference, self.cfg.d))
+            hidden = layer(hidden, position, reference, memory, shapes, named)
+            boxes, points, sight = heads(hidden, boxes, points)
+            front = hidden[:, :, 0]
+            stages.append(PoseStage(self.contrast(front, met, valid), boxes, front, points, sight))
+            boxes, points = boxes.detach(), points.detach()
+        return stages
+
+# %% ../../nbs/52_keypoint_decoder.ipynb #e979273f
 def _check(maps, categories, valid, keypoints, named, d: int) -> None:
     "Raises ValueError unless every picture comes with categories and keypoints, and some name one."
     b, shapes = len(maps[0]), [tuple(x.shape) for x in (categories, valid, keypoints, named)]
@@ -181,25 +248,13 @@ def _check(maps, categories, valid, keypoints, named, d: int) -> None:
         raise ValueError("keypoints belong to bodies: name at least one of each in the batch, got "
                          f"{categories.shape[1]} categories and {keypoints.shape[1]} keypoints")
 
-# %% ../../nbs/52_keypoint_decoder.ipynb #d063a60b
 class KeypointDecoder(nn.Module):
     """Bodies by [DET] links, their keypoints by [POSE] links (UniPose; v2 paper, section 3.1)."""
     def __init__(self, cfg: KeypointDecoderConfig):
         super().__init__()
-        self.cfg, d = cfg, cfg.d
+        self.cfg = cfg
         self.enhancer = FeatureEnhancer(cfg.deformable, cfg.fusion_width, cfg.fusion_start)
-        self.select, self.contrast = QuerySelection(cfg), Contrast()
-        self.content, self.position = nn.Embedding(cfg.queries, d), mlp(2 * d, d, d, layers=2)
-        self.instance_layers = nn.ModuleList(
-            ObjectDecoderLayer(cfg.deformable) for _ in range(cfg.instance_layers))
-        self.box_steps = nn.ModuleList(still(d, 4) for _ in range(cfg.instance_layers))
-        self.start, self.window = still(d, 2), still(d, 2)
-        self.pose_layers = nn.ModuleList(PoseLayer(cfg.deformable) for _ in range(cfg.pose_layers))
-        self.heads = nn.ModuleList(PoseHeads(d) for _ in range(cfg.pose_layers))
-
-    def where(self, boxes: Tensor) -> Tensor:
-        """Returns the position codes (..., d) of cxcywh boxes (..., 4)."""
-        return self.position(box_position(boxes, self.cfg.d))
+        self.select, self.find, self.pose = QuerySelection(cfg), InstanceFinder(cfg), BodyDecoder(cfg)
 
     def forward(
         self,
@@ -216,53 +271,18 @@ class KeypointDecoder(nn.Module):
         memory, met, shapes = self.enhancer(maps, categories, seen)
         first = self.select(memory, shapes, met, valid)
         found = self.find(first, memory, shapes, met, seen, valid)
-        hidden, boxes, points = self.expand(found[-1], keypoints)
-        bodies = self.pose(hidden, boxes, points, memory, shapes, met, valid, keypoints, named)
+        bodies = self.pose(found[-1], keypoints, named, memory, shapes, met, valid)
         return KeypointOutput([*found, *bodies], valid, named)
 
-    def find(self, first: Predictions, memory, shapes, met, seen, valid) -> list[Predictions]:
-        """Returns the proposals and what each instance layer makes of them."""
-        stages, q = [first], first.boxes.shape[1]
-        hidden = self.content.weight[:q].expand(len(memory), -1, -1)
-        for layer, step in zip(self.instance_layers, self.box_steps):
-            boxes = stages[-1].boxes.detach()
-            hidden = layer(hidden, self.where(boxes), boxes, memory, shapes, met, seen)
-            stages.append(Predictions(self.contrast(hidden, met, valid),
-                                      move_reference(boxes, step(hidden)), hidden))
-        return stages
-
-    def expand(self, found: Predictions, keypoints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns content (b, p, 1 + K, d), boxes (b, p, 4) and first points (b, p, K, 2) of the p
-        best instances."""
-        best = found.logits.amax(-1)                                       # (b, q)
-        best = best.topk(min(self.cfg.instances, best.shape[1])).indices   # (b, p)
-        instance, boxes = take(found.hidden, best)[:, :, None], take(found.boxes, best).detach()
-        joints = instance + keypoints[:, None]                             # (b, p, K, d)
-        points = boxes[:, :, None, :2] + boxes[:, :, None, 2:] * self.start(joints)
-        return torch.cat([instance, joints], 2), boxes, points
-
-    def pose(self, hidden, boxes, points, memory, shapes, met, valid, keypoints, named):
-        """Returns a `PoseStage` per pose layer."""
-        stages, share = [], self.window(keypoints).sigmoid()[:, None]      # (b, 1, K, 2)
-        for layer, heads in zip(self.pose_layers, self.heads):
-            windows = torch.cat([points, boxes[:, :, None, 2:] * share], -1)
-            reference = torch.cat([boxes[:, :, None], windows], 2)         # (b, p, 1 + K, 4)
-            hidden = layer(hidden, self.where(reference), reference, memory, shapes, named)
-            boxes, points, sight = heads(hidden, boxes, points)
-            front = hidden[:, :, 0]
-            stages.append(PoseStage(self.contrast(front, met, valid), boxes, front, points, sight))
-            boxes, points = boxes.detach(), points.detach()
-        return stages
-
-# %% ../../nbs/52_keypoint_decoder.ipynb #9be0d1c7
+# %% ../../nbs/52_keypoint_decoder.ipynb #d5912e61
 @torch.no_grad()
 def top_poses(
     output: KeypointOutput,
     k: int = 20,             # at most so many per sample
     threshold: float = 0.0,  # least score
 ) -> list[dict]:
-    """Returns per sample scores (m,), labels (m,), boxes (m, 4) cxcywh and keypoints (m, K, 3), best
-    first; boxes and points as fractions of the picture."""
+    """Returns, best first, per sample scores (m,), labels (m,), boxes (m, 4) cxcywh and keypoints
+    (m, K, 3); boxes and points as fractions of the picture."""
     found, last = [], output.last
     for i, (logits, named) in enumerate(zip(last.logits, output.named)):
         best = logits.flatten().topk(min(k, logits.numel()))
