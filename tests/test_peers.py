@@ -15,7 +15,7 @@ from visionllm_edu.train import mixture_for
 from visionllm_edu.v1.model import VisionLLMv1Config, true_boxes
 
 
-# nbs/38b_peers.ipynb, cell b7c4a1e0
+# nbs/38b_peers.ipynb, cell f8619459
 def small_world(n=2, folder=None):
     "n pictures of shapes, and a tiny config that knows their categories."
     data = load_data(write_shapes(folder or tempfile.mkdtemp(), n=n))
@@ -24,7 +24,7 @@ def small_world(n=2, folder=None):
 
 def batch_for(model, data, n=2):
     "n samples in which everything is asked for."
-    mixture = mixture_for(data, peer_recipe(steps=1, batch_size=n), model.cfg.image_size)
+    mixture = mixture_for(data, peer_recipe(steps=1, batch_size=n), model.cfg)
     return model.collate([mixture[i] for i in range(n)])
 
 

@@ -6,7 +6,6 @@ Generated from nbs/32b_reading.ipynb by make export: do not edit, edit the noteb
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from dataclasses import replace
 from math import log
 from tempfile import TemporaryDirectory
@@ -20,8 +19,7 @@ from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import OpenEndedDecoder, OpenEndedDecoderConfig
 from visionllm_edu.v1.reading import (
-    DrillMixture, PromptMixture, Reading, Rehearsal, Told, ToldMixture, naming_loss,
-    naming_targets, refusals, told_lesson,
+    DrillMixture, PromptMixture, Reading, Rehearsal, Told, ToldMixture, refusals, told_lesson,
 )
 from visionllm_edu.vision.deformable import point_position
 
@@ -122,27 +120,6 @@ def test_refusing_lowers_every_class():
     refusals(logits, v).sum().backward()
     assert logits.grad[0, v.eos_id] < 0 and (logits.grad[0, list(v.class_ids)] > 0).all()
     torch.testing.assert_close(refusals(logits, v), torch.tensor([log(len(v))]))
-
-
-# nbs/32b_reading.ipynb, cell c87d7f2a
-def test_tokens_are_named_by_their_words():
-    torch.manual_seed(0)
-    v, told = small_vocabulary(), ["dog: a big dog", "kite"]
-    table, target = torch.randn(len(v), 64, requires_grad=True), naming_targets(told, small_vocabulary())
-    torch.testing.assert_close(target.sum(1), torch.ones(2))
-    (name,), first = v.encode("dog"), v.text_ids.start
-    torch.testing.assert_close(target[0, name - first], torch.tensor(0.5))
-    seen = torch.randn(2, 64, requires_grad=True)
-    for _ in range(200):
-        loss = naming_loss(seen, told, table, v)
-        (step,) = torch.autograd.grad(loss, seen)
-        seen = (seen - 0.5 * step / step.norm()).detach().requires_grad_()
-    near = F.cosine_similarity(seen[:, None], table[list(v.text_ids)], dim=-1)
-    assert v.decode([near[1].argmax().item() + first]) == "kite"
-    assert v.decode([near[0].argmax().item() + first]) == "dog"
-    loss = naming_loss(seen, told, table, v)
-    loss.backward()
-    assert table.grad is None                                            # the words stay what they are
 
 
 # nbs/32b_reading.ipynb, cell 4e5e92f5

@@ -49,13 +49,14 @@ def test_links_are_counted_by_decoder():
     assert routed("no links at all, not even [det] or [ DET]") == []
 
 
-# nbs/42a_chat_tasks.ipynb, cell 625ca9a7
+# nbs/42a_chat_tasks.ipynb, cell 269a927a
 def test_the_checker_finds_disagreement():
     grey, box = Image.new("RGB", (8, 8)), np.array([[0, 0, 4, 4]], np.float32)
     def chat(answer="dog[DET]", question="?", regions=(), **target):
         made = Target(**(dict(turn=0, image=0, boxes_xyxy_px=box, labels=np.array([0])) | target))
         return ChatSample([grey], [Turn(question, answer)], list(regions), [made])
     assert check_chat(chat()).turns and check_chat(chat("cat[DET], dog[DET]", labels=np.array([1])))
+    assert check_chat(ChatSample([grey], [Turn("And now?")]))  # an answer that is awaited has no links yet
     point = Region(0, Point(1, 1))
     for wrong, words in (
             (chat(labels=np.array([1])), "1 object links"), (chat(labels=np.array([0, 0])), "1 boxes"),

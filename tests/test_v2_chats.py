@@ -4,8 +4,8 @@ Generated from nbs/42b_chats.ipynb by make export: do not edit, edit the noteboo
 """
 
 from visionllm_edu.v2.chats import (
-    ASK, ChatMixture, ask_interactive, ask_multi_round, ask_region_caption, ask_region_name,
-    draw_within, point_at, pointable,
+    ASK, ChatMixture, ask_find_then_pick, ask_interactive, ask_multi_round, ask_region_caption,
+    ask_region_name, draw_within, point_at, pointable,
 )
 
 
@@ -102,7 +102,18 @@ def test_names_and_descriptions_are_of_what_was_marked():
                 assert turn.assistant in ([page.names[hit]] if ask is ask_region_name else [d for _, d, rows in told if hit in rows])
 
 
-# nbs/42b_chats.ipynb, cell c803cbd4
+# nbs/42b_chats.ipynb, cell cf889bdb
+def test_the_picked_ones_are_among_the_found():
+    for data in (toybox(), shapes_data(12)):
+        chats = chats_of(ask_find_then_pick, data)
+        for page, chat in chats:
+            found, picked = chat.targets
+            assert [found.turn, picked.turn] == [0, 1] and not found.labels.any() and not picked.labels.any()
+            assert 1 < len(found.labels) and all((found.boxes_xyxy_px == box).all(1).any() for box in picked.boxes_xyxy_px)
+        assert len(chats) > 5
+
+
+# nbs/42b_chats.ipynb, cell a6a4bd9b
 def test_rounds_keep_their_own_targets():
     tasks = Counter()
     for page, chat in chats_of(ask_multi_round, toybox(), 60):
@@ -115,7 +126,7 @@ def test_rounds_keep_their_own_targets():
             mine = [int(n) for n in re.findall(r"region(\d)\[SEG\]", turn.assistant)]
             assert mine in ([], [*range(before + 1, before + 1 + turn.user.count("<region>"))])
             before += turn.user.count("<region>")
-        tasks.update(len(chat.targets) for _ in [0])
+        tasks[len(chat.targets)] += 1
     assert set(tasks) >= {0, 1, 2}
 
 

@@ -19,7 +19,7 @@ from visionllm_edu.v2.image_encoder import (
 )
 
 
-# nbs/40_image_encoder.ipynb, cell aba1db34
+# nbs/40_image_encoder.ipynb, cell 0a42ad16
 def test_sizes_are_the_papers_and_bad_ones_are_refused():
     assert ImageEncoderConfig.paper().tokens == 576 and ImageEncoderConfig.mini().tokens == 64
     with pytest.raises(ValueError, match="image_size 100 is not a multiple of patch_size 14"):
@@ -28,6 +28,8 @@ def test_sizes_are_the_papers_and_bad_ones_are_refused():
         ImageEncoderConfig(heads=5)
     with pytest.raises(ValueError, match="layer -2 of 2 with 3 levels"):
         ImageEncoderConfig(layers=2)
+    with pytest.raises(ValueError, match="hidden_size 30 is not a multiple of 4"):
+        ImageEncoderConfig(hidden_size=30, heads=2)
     with pytest.raises(ValueError, match="layer 4"):
         ImageEncoderConfig(layer=4)
 
@@ -48,7 +50,7 @@ def save_clip(folder, **changes):
     return clip
 
 
-# nbs/40_image_encoder.ipynb, cell 6c80c1ee
+# nbs/40_image_encoder.ipynb, cell 72267e8a
 def test_levels_equal_transformers_clip():
     torch.manual_seed(0)
     pixels = torch.randn(2, 3, 28, 28)
@@ -58,8 +60,11 @@ def test_levels_equal_transformers_clip():
     assert len(ours.vit.encoder.layers) == 3 and len(clip.encoder.layers) == 4
     states = clip(pixels, output_hidden_states=True).hidden_states
     assert len(states) == 5                                      # what goes into the first layer, and four that come out
-    for level, state in zip(ours(pixels).levels, states[1:4], strict=True):
+    views = ours(pixels)
+    for level, state in zip(views.levels, states[1:4], strict=True):
         torch.testing.assert_close(level, state[:, 1:])
+    W_1, _, W_2 = ours.projector
+    torch.testing.assert_close(views.tokens, W_2(F.gelu(W_1(views.levels[-1]))))
 
 
 # nbs/40_image_encoder.ipynb, cell 76dcf25c
@@ -107,13 +112,14 @@ def test_without_positions_a_picture_is_a_bag_of_patches():
     torch.testing.assert_close(encoder(jigsaw).tokens, swapped(encoder(picture).tokens), atol=1e-4, rtol=1e-4)
 
 
-# nbs/40_image_encoder.ipynb, cell cdbda88c
+# nbs/40_image_encoder.ipynb, cell 75bf6f8f
 def test_the_best_grid_fits():
     for size in ((128, 90), (640, 480), (30, 300), (1000, 999)):
         c, r = best_grid(size, 6, 112)
         assert c * r <= 6 and best_grid(size[::-1], 6, 112) == (r, c)       # a turned picture, a turned grid
         assert best_grid(size, 1, 112) == (1, 1)
     assert best_grid((448, 448), 4, 112) == (2, 2) and best_grid((128, 128), 4, 112) == (1, 1)
+    assert best_grid((140, 100), 2, 112) == best_grid((100, 140), 2, 112) == (1, 1)     # plain ratios would differ
     assert best_grid((448, 448), 9, 112) == (3, 3) and best_grid((300, 100), 4, 112) == (3, 1)
     with pytest.raises(ValueError, match="max_tiles is 0"):
         best_grid((10, 10), 0, 112)
@@ -231,34 +237,46 @@ def test_paper_scale_gives_576_tokens_a_view():
     assert millions == [291, 21] and not any(p.requires_grad for p in encoder.vit.parameters())
 
 
-# nbs/40_image_encoder.ipynb, cell eb2ae79b
-def two_balls(n, seed):
-    "Pictures (n, 3, 28, 28) with a red and a blue ball, and (n,) whether the red one is left."
-    random = np.random.default_rng(seed)
-    pixels, red_left = torch.full((n, 3, 28, 28), -0.5), torch.tensor(np.arange(n) % 2)
-    for picture, is_left in zip(pixels, red_left):
-        a, b = random.integers(1, 8), random.integers(15, 22)
-        for channel, x in ((0, a if is_left else b), (2, b if is_left else a)):
-            y = random.integers(1, 22)
-            picture[channel, y:y + 6, x:x + 6] = 2.0
-    return pixels, red_left
+# nbs/40_image_encoder.ipynb, cell d30d7f56
+def two_balls(n, seed, side=28):
+    "Pictures (n, 3, side, side) with a red and a blue ball, and the places (n, 2, 2) of both: y and x in [0, 1]."
+    generator, d = torch.Generator().manual_seed(seed), side // 6 + 1
+    pixels = torch.randn(n, 3, 1, 1, generator=generator) * 0.5 + torch.randn(n, 3, side, side, generator=generator) * 0.2
+    corners = torch.randint(0, side - d, (n, 2, 2), generator=generator)
+    for picture, places in zip(pixels, corners.tolist()):
+        for channel, (y, x) in zip((0, 2), places):
+            picture[:, y:y + d, x:x + d] = torch.eye(3)[channel][:, None, None] * 2 - 0.5
+    return pixels, corners / (side - d)
 
-def train(pixels, labels, steps):
-    "Losses of an encoder and a linear layer that learn these labels."
-    torch.manual_seed(0)
-    model = nn.ModuleList([ImageEncoder(ImageEncoderConfig.tiny(), 48), nn.Linear(48, 2)])
-    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=2e-3), []
-    for _ in range(steps):
-        loss = F.cross_entropy(model[1](model[0](pixels).tokens.mean(1)), labels)
+def train(model, batches, loss_of, lr):
+    "Losses of an encoder and a linear layer, (encoder, layer), that learn these batches."
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=lr), []
+    for pixels, target in batches:
+        loss = loss_of(model[1](model[0](pixels).tokens.mean(1)), target)
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         losses.append(loss.item())
     return losses
 
 
-# nbs/40_image_encoder.ipynb, cell 4bcf9698
+# nbs/40_image_encoder.ipynb, cell 477b1e9a
 def test_overfits_eight_pictures():
-    losses = train(*two_balls(8, seed=0), steps=80)
-    assert losses[0] > 0.5 and losses[-1] < 0.05
+    torch.manual_seed(0)
+    pixels, places = two_balls(8, seed=1)
+    red_is_left = (places[:, 0, 1] < places[:, 1, 1]).long()
+    assert 2 <= red_is_left.sum() <= 6
+    model = nn.ModuleList([ImageEncoder(ImageEncoderConfig.tiny(), 48), nn.Linear(48, 2)])
+    losses = train(model, [(pixels, red_is_left)] * 80, F.cross_entropy, lr=2e-3)
+    assert losses[0] > 0.4 and losses[-1] < 0.05
+
+
+# nbs/40_image_encoder.ipynb, cell a6aa9772
+def test_an_encoder_of_our_own_starts_with_positions_that_can_be_heard():
+    torch.manual_seed(0)
+    for cfg in (ImageEncoderConfig.tiny(), ImageEncoderConfig.mini()):
+        parts = ImageEncoder(cfg, d_llm=48).vit.embeddings
+        patches = parts.patch_embedding(torch.randn(8, 3, 1, 1).expand(-1, -1, cfg.image_size, cfg.image_size))
+        assert 0.4 < parts.position_embedding.weight[1:].std() / patches.std() < 2
+        assert parts.position_embedding.weight.requires_grad           # a start, not a rule
 
 
 # nbs/40_image_encoder.ipynb, cell 60ef61b3

@@ -158,7 +158,7 @@ def test_each_weight_is_applied_once():
             torch.testing.assert_close(after[other], before[other] * (2 if other == name else 1))
 
 
-# nbs/52b_keypoint_losses.ipynb, cell 32c422e3
+# nbs/52b_keypoint_losses.ipynb, cell 3e89f6b3
 def test_each_term_is_reduced_once():
     stage, target = perfect(n=1)
     stage.keypoints[0, 0, 0, 0] += 0.1
@@ -169,9 +169,25 @@ def test_each_term_is_reduced_once():
     assert terms["oks"].item() == pytest.approx(4 * (1 - (near + 1) / 2), rel=1e-4)
     assert terms["visibility"].item() == pytest.approx(np.log(2), rel=1e-4)    # logits 0: no idea
     assert terms["l1"] == terms["giou"] == 0
+    p = 1 / (1 + np.exp(-2.0))                                                 # both categories have logit 2, the first is right
+    focal = 0.25 * (1 - p) ** 2 * -np.log(p) + 0.75 * p**2 * -np.log(1 - p)
+    assert terms["class"].item() == pytest.approx(2 * focal, rel=1e-4)
     double = PoseStage(*(torch.cat([x, x]) for x in vars(stage).values()))
     twice = keypoint_losses(KeypointOutput([double], *(x.expand(2, -1) for x in (output.valid, output.named))), [target] * 2, cfg)
     for name, value in twice.items(): torch.testing.assert_close(value, terms[name])
+
+
+# nbs/52b_keypoint_losses.ipynb, cell 754f5e66
+def test_bodies_without_labels_still_have_boxes():
+    stage, target = perfect(n=1)
+    stage.logits.requires_grad_(), stage.boxes.requires_grad_()
+    target["labels"][0], target["keypoints"][..., 2] = 1, 0
+    target["boxes"][0, 0] += 0.1
+    terms = keypoint_losses(KeypointOutput([stage], torch.ones(1, 2).bool(), torch.ones(1, 3).bool()), [target], cfg)
+    assert terms["keypoint"] == terms["oks"] == terms["visibility"] == 0
+    assert terms["l1"].item() == pytest.approx(5 * 0.1, rel=1e-4) and terms["giou"] > 0
+    grad, = torch.autograd.grad(terms["class"], stage.logits)
+    assert grad[0, 0, 0] > 0 > grad[0, 0, 1]                                   # less of category 0, more of category 1
 
 
 # nbs/52b_keypoint_losses.ipynb, cell 0ededbd5

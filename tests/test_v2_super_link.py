@@ -22,8 +22,8 @@ from visionllm_edu.v2.super_link import (
 )
 
 
-# nbs/43_super_link.ipynb, cell b7dba89e
-SAYINGS = ["find a dog, a cat and a red ball", "Sure, here it is: ", "what is there? a ball under the tree.", "and this?"]
+# nbs/43_super_link.ipynb, cell 32846b3b
+SAYINGS = ["find a dog, a cat and a red ball", "Sure, here it is: ", "what is there? a ball under the tree.", "and this?", "dog", "cat"]
 QUERIES_HERE = {"object": 4, "keypoint": 3, "generate": 6, "edit": 6}
 
 def small_vocabulary():
@@ -323,6 +323,15 @@ def test_a_link_without_room_is_not_begun():
     with scripted(link, ["a dog[DET], cat", SCRIPT[1]]): short, other = link.generate(ids, valid, *tokens)
     assert (short.text, short.finished, short.links) == ("a dog", False, [])       # nor does it go on, while the other does
     assert (other.text, other.finished) == (SCRIPT[1], True)
+
+
+# nbs/43_super_link.ipynb, cell b399262b
+def test_tables_at_the_papers_size():
+    v = small_vocabulary()
+    with torch.device("meta"):
+        link = SuperLink(SuperLinkConfig.paper(), LanguageModel(LanguageModelConfig(hidden_size=4096, layers=1, heads=32), len(v)), v)
+    assert sum(p.numel() for p in link.queries.parameters()) == (4 + 4 + 64 + 64) * 4096
+    assert [k for k in link.state_dict() if not k.startswith("language_model.")] == [f"queries.tables.{d}" for d in link.queries.first()]
 
 
 # nbs/43_super_link.ipynb, cell af9f713d

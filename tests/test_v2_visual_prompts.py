@@ -18,15 +18,15 @@ from visionllm_edu.v2.visual_prompts import (
 )
 
 
-# nbs/41_visual_prompts.ipynb, cell 92a4f484
+# nbs/41_visual_prompts.ipynb, cell e920857e
 def test_prompts_become_masks_of_the_view():
     size = (200, 100)
     square = prompt_mask(Box(50, 25, 100, 75), size, 40)                 # the view is stretched, and so is the box
     assert square.dtype == torch.float32 and square.shape == (40, 40)
     assert square.sum() == 10 * 20 and square[10:30, 10:20].all()
-    disc = prompt_mask(Point(100, 50), size, 112)
+    disc = prompt_mask(Point(50, 75), size, 112)
     y, x = disc.nonzero().T
-    assert 10 < disc.sum() < 40 and (y.float().mean() - 55.5).abs() < 0.6 and (x.float().mean() - 55.5).abs() < 0.6
+    assert 10 < disc.sum() < 40 and (y.float().mean() - 83.5).abs() < 0.6 and (x.float().mean() - 27.5).abs() < 0.6
     assert prompt_mask(Point(199.9, 99.9), size, 28)[27, 27] == 1         # the last pixel of the image
     same = np.random.default_rng(0).random((28, 28)) > 0.5
     assert torch.equal(prompt_mask(Mask(same), (28, 28), 28), torch.from_numpy(same).float())
@@ -104,12 +104,12 @@ def test_every_rung_is_equal():
     torch.testing.assert_close(weighted, torch.stack([mean_loop(x, m) for x, m in zip(batch, masks)]), atol=1e-5, rtol=1e-5)
 
 
-# nbs/41_visual_prompts.ipynb, cell 23efa3db
+# nbs/41_visual_prompts.ipynb, cell 099a1925
 def test_weights_are_a_mean_however_small_the_mask():
     masks = torch.zeros(3, 28, 28)
     masks[0, 5, 7] = masks[1, 5:9, 7:20] = masks[2] = 1
     weights = reading_weights(masks, (2, 2))
-    assert weights.min() >= 0
+    assert weights.min() >= 0 and reading_weights(torch.ones(1, 28, 56), (2, 4)).shape == (1, 2, 4)
     torch.testing.assert_close(weights.sum((1, 2)), torch.ones(3))       # divided by the mask's own count
     torch.testing.assert_close(weights[2], torch.full((2, 2), 0.25))     # everything: the plain mean
     mirrored = reading_weights(masks.flip(-1), (2, 2))

@@ -175,7 +175,7 @@ def build_peer(kind: str, data: CocoData, cfg: VisionLLMv1Config, seed: int = 0)
     model = build(cfg, vocabulary_for(data))
     return model if kind == "visionllm" else TokenByToken.of(model, not kind.endswith("-plain"))
 
-# %% ../nbs/38b_peers.ipynb #a04830f5
+# %% ../nbs/38b_peers.ipynb #f268c5e4
 def train_peer(
     model: LightningModule,  # of any kind; changed in place
     data: CocoData,
@@ -193,7 +193,7 @@ def train_peer(
     callbacks = [clock, LossLog(out / "losses.csv"), Keep(out), Progress(clock, quiet)]
     with quiet_lightning(), matmul_precision(recipe.matmul):
         trainer = make_trainer(recipe, callbacks, accelerator, precision=precision)
-        stream = Stream(mixture_for(data, recipe, model.cfg.image_size),
+        stream = Stream(mixture_for(data, recipe, model.cfg),
                         lambda: trainer.global_step * recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size, collate_fn=model.collate)
         fit(trainer, model.train(), loader, out / "last.ckpt" if begun else None)

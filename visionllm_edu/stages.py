@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TALKING', 'EVERYTHING', 'v1_stages', 'train_stages', 'machine', 'commit', 'Sketches']
 
-# %% ../nbs/34b_stages.ipynb #91c36619
+# %% ../nbs/34b_stages.ipynb #478286ca
 import json
 import os
 import platform
@@ -15,17 +15,18 @@ from pathlib import Path
 
 import torch
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule
 
 from .data.coco import CocoData
 from .language.instructions import Instruction
 from .plot import show_grid
-from .v1.reading import READING
-from .train import Clock, Recipe, differences, process_rank, train_v1
+from .train import (
+    V1, Clock, Course, Recipe, differences, process_rank, train_model)
 from .v1.model import VisionLLMv1, VisionLLMv1Config
+from .v1.reading import READING
 from .weights import atomic
 
-# %% ../nbs/34b_stages.ipynb #14e8f24d
+# %% ../nbs/34b_stages.ipynb #6d3c1cae
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 EVERYTHING = {"detect": 2.0, "segment": 2.5, "pose": 2.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
 
@@ -43,21 +44,22 @@ def v1_stages(
         "0-words": Recipe(READING, 16, minutes=0.1 * minutes, source="words", full_list=0.2,
                           **words),
         "0-talk": Recipe(TALKING, 24, minutes=0.1 * minutes, source="words", full_list=0.2,
-                         **words),
+                         **words | {"language_rate": 0.3}),
         "1-detection": Recipe({"detect": 1.0}, minutes=0.2 * minutes, language_rate=0.2,
                               full_list=0.4, rehearsal=0.15, **seeing),
         "2-all-tasks": Recipe(EVERYTHING, minutes=0.55 * minutes, language_rate=0.3,
                               rehearsal=0.15, other_ranges=0.2, frozen=("backbone",), **seeing)}
 
-# %% ../nbs/34b_stages.ipynb #8a5abe8c
+# %% ../nbs/34b_stages.ipynb #39d782cd
 def train_stages(
     data: CocoData,
     stages: dict[str, Recipe],  # by name, in order
     out: str | Path,  # holds a folder for each stage; the last one's `weights` are the result
-    cfg: VisionLLMv1Config | None = None,  # mini, if none
+    cfg=None,  # the model's settings; mini, if none
     resume: bool = False,  # go on with the stage that was stopped; finished ones are kept
-    **options,  # accelerator, devices, quiet, callbacks, ...: see `train_v1`
-) -> VisionLLMv1:
+    course: Course = V1,  # whose course this is
+    **options,  # accelerator, devices, quiet, callbacks, ...: see `train_model`
+) -> LightningModule:
     "Trains stage after stage, each from the weights of the one before. Returns the model."
     start, model = None, None
     for name in () if resume else stages:  # what an earlier course left must not pass for this one
@@ -67,11 +69,11 @@ def train_stages(
         done, begun = folder / "done.json", (folder / "last.ckpt").exists()
         if done.exists(): _check_same(folder, recipe)
         else:
-            model = train_v1(data, recipe, folder, None if start else cfg, resume and begun,
-                             start=start, **options)
+            model = train_model(course, data, recipe, folder, None if start else cfg,
+                                resume and begun, start=start, **options)
             if not process_rank()[0]: _note(done, {"machine": machine(), "commit": commit()})
         start = folder / "weights"
-    return model or VisionLLMv1.from_pretrained(start)
+    return model or course.kind.from_pretrained(start)
 
 
 def _check_same(folder: Path, recipe: Recipe) -> None:

@@ -329,7 +329,7 @@ class Memory:
         if len(self.boundaries) < 200_000: self.boundaries[key] = points
         return points
 
-# %% ../../nbs/14_tasks.ipynb #ef9eb19d
+# %% ../../nbs/14_tasks.ipynb #6dd4bbba
 class TaskMixture(Dataset):
     "Task samples without end: item i depends on (seed, i) alone, so a run can go on anywhere."
 
@@ -342,10 +342,12 @@ class TaskMixture(Dataset):
         image_size: int | None = None,  # keep pictures stretched to this square; None: as they are
         cache_mb: float = 500,  # memory for decoded pictures
         batch: int = 1,  # so many items in a row list all categories together, or none does: less padding
+        alike: bool = False,  # so many items in a row are of one task: less still
         **drawing,  # full_list, random_classes, num_points, max_categories: see InstructionSampler
     ):
         "ValueError where a task is unknown, or no picture serves any of them."
         self.data, self.seed, self.first_caption, self.batch = data, seed, first_caption, batch
+        self.alike = alike
         self.instruction = InstructionSampler(data, **drawing)
         self.memory = Memory(data, image_size, cache_mb)
         weights = _check_weights(tasks)
@@ -366,10 +368,11 @@ class TaskMixture(Dataset):
     def draw(self, index: int) -> tuple[int, Sample, Instruction, np.random.Generator]:
         "What item `index` is about: a place in the data, its sample without picture, what to ask."
         rng = np.random.default_rng([self.seed, index])
-        task = [*self.tasks][rng.choice(len(self._shares), p=self._shares)]
+        common = np.random.default_rng([self.seed, 1, index // self.batch])  # of the batch
+        full = common.random() < self.instruction.full_list
+        task = [*self.tasks][(common if self.alike else rng).choice(len(self._shares), p=self._shares)]
         row = _pick(self.rows[task], rng)
         sample = self.data.sample(row, image=False)
-        full = np.random.default_rng([self.seed, 1, index // self.batch]).random() < self.instruction.full_list
         return row, sample, self.instruction(task, sample, rng, full), rng
 
 # %% ../../nbs/14_tasks.ipynb #4dd31650

@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'class_targets', 'pairing_cost',
            'lesson_of', 'only', 'Learning', 'Steps', 'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #bebf551b
+# %% ../../nbs/33_v1_model.ipynb #6f7fcdf8
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +22,7 @@ from ..geometry import box_xyxy_to_cxcywh, to_unit
 from ..language.instructions import (
     IGNORE, class_dictionary, encode_sets, template_texts)
 from ..language.language_model import LanguageModel, LanguageModelConfig
+from ..language.naming import naming_loss
 from ..language.vocabulary import Vocabulary
 from .answering import Answering
 from .image_tokenizer import (
@@ -30,8 +31,7 @@ from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
     Blocks, Context, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss)
-from .reading import (
-    Reading, Told, ToldBatch, naming_loss, refusals)
+from .reading import Reading, Told, ToldBatch, refusals
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian, shared_count
 from ..settings import OnDisk, of_size
@@ -247,7 +247,7 @@ class Steps:
                   for group, lr in zip((rest, language), self.peak_rates())]
         return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
 
-# %% ../../nbs/33_v1_model.ipynb #680b324d
+# %% ../../nbs/33_v1_model.ipynb #6f4a8b5a
 class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
@@ -273,6 +273,9 @@ class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, 
         if size not in SIZES:
             raise ValueError(f"unknown size {size!r}; accepted are {', '.join(SIZES)}")
         return build(getattr(VisionLLMv1Config, size)(), template_vocabulary(texts))
+
+    @property
+    def language_model(self) -> LanguageModel: return self.decoder.language_model
 
     def see(self, pixels: Tensor, texts: list[str]) -> ImageTokens:
         "Pixels (b, 3, s, s) and b instructions to M image tokens each."

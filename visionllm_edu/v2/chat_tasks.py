@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEW_ABSENT', 'SIGMAS', 'Region', 'Target', 'ChatSample', 'routed', 'links_to', 'check_chat', 'plain', 'link_name',
            'Page', 'target_of', 'Round', 'Asking', 'say', 'chat_of', 'draw_classes', 'ask_detect', 'ask_segment',
-           'ask_semantic', 'merged', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'ask_caption', 'ask_answer',
-           'ask_choice', 'linked_spans', 'ask_grounded_caption']
+           'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'ask_caption',
+           'ask_answer', 'ask_choice', 'linked_spans', 'ask_grounded_caption']
 
 # %% ../../nbs/42a_chat_tasks.ipynb #93b4e891
 import re
@@ -80,13 +80,13 @@ def links_to(
     "How many links of an answer lead to a decoder: what labels, or keypoints, count."
     return sum(ROUTES[token] == decoder for token in routed(text))
 
-# %% ../../nbs/42a_chat_tasks.ipynb #ffe23346
+# %% ../../nbs/42a_chat_tasks.ipynb #9f2f6fa1
 def check_chat(chat: ChatSample) -> ChatSample:
     "The chat itself; ValueError, in one line, where its words, regions and targets disagree."
     images = chat.conversation.images
     if any(not 0 <= region.image < images for region in chat.regions):
         raise ValueError(f"a region lies in picture {[r.image for r in chat.regions]} of {images}")
-    linked = [k for k, turn in enumerate(chat.turns) if routed(turn.assistant)]
+    linked = [k for k, turn in enumerate(chat.turns) if routed(turn.assistant or "")]
     owners = [target.turn for target in chat.targets]
     if owners != linked:
         raise ValueError(f"answers {linked} have links, but answers {owners} have targets")
@@ -290,11 +290,16 @@ def merged(
     areas = masks.sum((1, 2)).astype(np.float32)
     return replace(target, boxes_xyxy_px=boxes, labels=labels, masks=masks, areas=areas)
 
-# %% ../../nbs/42a_chat_tasks.ipynb #12d696d5
+# %% ../../nbs/42a_chat_tasks.ipynb #d5cc9669
+def phrases_of(page: Page) -> list[tuple[str, list[int]]]:
+    "(phrase, rows of the objects that it means), the data set's own or derived ones."
+    return [(p["text"], rows) for p in sample_phrases(page.sample, page.data.categories)
+            if (rows := page.rows_of(p["annotation_ids"]))]
+
+
 def ask_ground(page: Page, rng: Random, how: Asking) -> Round | None:
     "What a phrase means."
-    phrases = [(p["text"], rows) for p in sample_phrases(page.sample, page.data.categories)
-               if (rows := page.rows_of(p["annotation_ids"]))]
+    phrases = phrases_of(page)
     if not phrases: return None
     phrase, rows = rng.choice(phrases)
     turn = say("ground", rng, {"phrase": plain(phrase)})

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CLEAR', 'ASK', 'SINGLE', 'PROBES', 'TRIES', 'draw_within', 'pointable', 'prompt_for', 'point_at', 'ask_interactive',
-           'ask_region_name', 'ask_region_caption', 'ask_in_context', 'ask_multi_round', 'make_chat', 'probed',
-           'examples_of', 'ChatMixture']
+           'ask_region_name', 'ask_region_caption', 'ask_in_context', 'ask_find_then_pick', 'ask_multi_round',
+           'make_chat', 'probed', 'examples_of', 'ChatMixture']
 
-# %% ../../nbs/42b_chats.ipynb #ed588a1f
+# %% ../../nbs/42b_chats.ipynb #0076958a
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -23,7 +23,7 @@ from ..toybox.prompts import (
 from .chat_tasks import (
     Asking, ChatSample, Page, Region, Round, Target, ask_answer, ask_caption, ask_choice,
     ask_detect, ask_ground, ask_grounded_caption, ask_pose, ask_segment, ask_semantic, chat_of,
-    link_name, plain, say, target_of)
+    link_name, phrases_of, plain, say, target_of)
 from .conversation import example_list, name_links, region_links, region_list
 
 # %% ../../nbs/42b_chats.ipynb #8e6920e2
@@ -136,9 +136,25 @@ def _mark(page, name, rng):
     rows = [row for row in pointable(page, CLEAR) if page.names[row] == name]
     return prompt_for(page, rng.choice(rows), rng)
 
-# %% ../../nbs/42b_chats.ipynb #035d808e
+# %% ../../nbs/42b_chats.ipynb #3cea58e3
+def ask_find_then_pick(page: Page, rng: Random, how: Asking) -> list[Round] | None:
+    "\"Find cat.\" \"Which one is the left cat?\": all of a class, then those that a phrase means."
+    able = [(phrase, rows) for phrase, rows in phrases_of(page)
+            if len({page.names[row] for row in rows}) == 1
+            and len(page.listed([page.names[rows[0]]])[0]) > 1]
+    if not able: return None
+    phrase, rows = rng.choice(able)
+    name = page.names[rows[0]]
+    spoken = link_name(name)
+    first = say("detect", rng, {"classes": spoken}, links=name_links([spoken], "[DET]"))
+    second = say("ground", rng, {"phrase": plain(phrase)})
+    return [Round(first, target_of(page, *page.listed([name]))),
+            Round(second, target_of(page, rows, [0] * len(rows)))]
+
+# %% ../../nbs/42b_chats.ipynb #e33c8e40
 def ask_multi_round(page: Page, rng: Random, how: Asking) -> list[Round] | None:
     "Two or three of the other tasks about one picture, one after the other."
+    if rng.random() < 0.25 and (pair := ask_find_then_pick(page, rng, how)): return pair
     rounds, how, wanted = [], replace(how, full=False), rng.randint(2, 3)
     for made in (ASK[task](page, rng, how) for task in rng.sample(SINGLE, len(SINGLE))):
         if isinstance(made, Round): rounds.append(made)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ImageEncoderConfig', 'published_config', 'EncodedViews', 'global_views', 'ImageEncoder', 'best_grid', 'make_views']
 
-# %% ../../nbs/40_image_encoder.ipynb #5c19a14f
+# %% ../../nbs/40_image_encoder.ipynb #5bceb167
 import math
 from dataclasses import dataclass
 
@@ -16,8 +16,22 @@ from transformers import AutoConfig, CLIPVisionConfig, CLIPVisionModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from ..data.coco import IMAGE_MEAN, IMAGE_STD, image_to_tensor, load_image
+from ..vision.deformable import sine_position
 
-# %% ../../nbs/40_image_encoder.ipynb #d797806c
+# %% ../../nbs/40_image_encoder.ipynb #3c9e1d4e
+def _check_config(cfg) -> None:
+    "ValueError unless the sizes of the config go together."
+    for name, parts in (("image_size", "patch_size"), ("hidden_size", "heads")):
+        a, b = getattr(cfg, name), getattr(cfg, parts)
+        if a % b: raise ValueError(f"{name} {a} is not a multiple of {parts} {b}")
+    if cfg.hidden_size % 4:
+        raise ValueError(f"hidden_size {cfg.hidden_size} is not a multiple of 4: a place is "
+                         "told by sines and cosines of its row and column")
+    if not cfg.layer < 0 or cfg.depth < cfg.levels - 1:
+        raise ValueError(f"layer {cfg.layer} of {cfg.layers} with {cfg.levels} levels: "
+                         "accepted is a negative layer with levels - 1 others below it")
+
+# %% ../../nbs/40_image_encoder.ipynb #960b22de
 @dataclass
 class ImageEncoderConfig:
     "Sizes of the vision transformer; the defaults are those of `.mini()`."
@@ -37,13 +51,7 @@ class ImageEncoderConfig:
     name_or_path: str | None = None  # a CLIP on the hub or in a folder
     pretrained: bool = True  # False: the sizes of `name_or_path` alone, its weights come later
 
-    def __post_init__(self):
-        for name, parts in (("image_size", "patch_size"), ("hidden_size", "heads")):
-            a, b = getattr(self, name), getattr(self, parts)
-            if a % b: raise ValueError(f"{name} {a} is not a multiple of {parts} {b}")
-        if not self.layer < 0 or self.depth < self.levels - 1:
-            raise ValueError(f"layer {self.layer} of {self.layers} with {self.levels} levels: "
-                             "accepted is a negative layer with levels - 1 others below it")
+    def __post_init__(self): _check_config(self)
 
     @property
     def depth(self) -> int:
@@ -77,11 +85,11 @@ class ImageEncoderConfig:
             mean=tuple(OPENAI_CLIP_MEAN), std=tuple(OPENAI_CLIP_STD),
             name_or_path="openai/clip-vit-large-patch14-336"), **changes))
 
-# %% ../../nbs/40_image_encoder.ipynb #908ebd05
+# %% ../../nbs/40_image_encoder.ipynb #8bff174b
 def _vision_transformer(cfg: ImageEncoderConfig) -> CLIPVisionModel:
     "CLIP's vision half up to the layer that is read; ValueError where the sizes differ."
     if cfg.name_or_path and cfg.pretrained:
-        _check_sizes(cfg)
+        _check_published(cfg)
         vit = CLIPVisionModel.from_pretrained(cfg.name_or_path)
         vit.encoder.layers = vit.encoder.layers[:cfg.depth]
     else:
@@ -89,11 +97,14 @@ def _vision_transformer(cfg: ImageEncoderConfig) -> CLIPVisionModel:
             image_size=cfg.image_size, patch_size=cfg.patch_size, hidden_size=cfg.hidden_size,
             num_hidden_layers=cfg.depth, num_attention_heads=cfg.heads,
             intermediate_size=cfg.mlp_size, hidden_act=cfg.activation))
+        with torch.no_grad():  # CLIP starts them 20 times fainter, and has the data to find them
+            vit.embeddings.position_embedding.weight[1:] = sine_position(*cfg.grid, cfg.hidden_size)
     vit.post_layernorm = nn.Identity()  # belongs to the class token of the last layer
     return vit.requires_grad_(not cfg.frozen)
 
 
-def _check_sizes(cfg: ImageEncoderConfig) -> None:
+def _check_published(cfg: ImageEncoderConfig) -> None:
+    "ValueError where the config has other sizes than the CLIP it names."
     found = published_config(cfg.name_or_path)
     for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "mlp_size", "activation"):
         if getattr(found, name) != getattr(cfg, name):

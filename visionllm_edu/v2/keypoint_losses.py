@@ -19,11 +19,11 @@ from .object_decoder import Predictions
 from ..vision.matching import (
     focal_cost, focal_loss, giou_cost, l1_cost, match, match_index, shared_count)
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #f06f6bc0
+# %% ../../nbs/52b_keypoint_losses.ipynb #08362af7
 _EYE, _NOSE, _NECK, _SHOULDER, _ELBOW, _WRIST, _HIP, _KNEE, _ANKLE = (
     .025, .026, .035, .079, .072, .062, .107, .087, .089)
 _ANIMAL_SIGMAS = (_EYE, _EYE, _NOSE, _NECK, _NECK, *(_SHOULDER, _ELBOW, _WRIST) * 2,
-                  *(_HIP, _KNEE, _ANKLE) * 2)                              # AP-10K's (Yu et al. 2021)
+                  *(_HIP, _KNEE, _ANKLE) * 2)                      # AP-10K's (Yu et al. 2021)
 SIGMAS = {"person": dict(zip(PERSON_KEYPOINTS, COCO_SIGMAS.tolist())),
           "animal": dict(zip(ANIMAL_KEYPOINTS, _ANIMAL_SIGMAS))}
 
@@ -41,8 +41,8 @@ def keypoint_sigmas(
                          f"{', '.join(known)}")
     return torch.tensor([known[name] for name in names])
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #e4ddc3ac
-BODY_SHARE = 0.5   # of its box that a figure covers; measured on Toybox, used where no mask is known
+# %% ../../nbs/52b_keypoint_losses.ipynb #653f51fe
+BODY_SHARE = 0.5   # of its box that a figure covers, measured on Toybox: for boxes without masks
 
 def pose_target(
     boxes_xyxy_px,   # (n, 4)
@@ -52,7 +52,8 @@ def pose_target(
     size: tuple[int, int],  # (width, height) of the picture in px
     areas_px=None,   # (n,) px^2, of the masks
 ) -> dict:
-    """Returns {boxes (n, 4) cxcywh and keypoints (n, K, 3) in [0, 1], labels, areas, sigmas, size}."""
+    """Returns boxes (n, 4) cxcywh and keypoints (n, K, 3) as fractions of the picture, labels (n,),
+    areas (n,), sigmas (K,) and size, by name; raises ValueError where they don't fit."""
     boxes, points, sigmas = map(_floats, (boxes_xyxy_px, keypoints_px, sigmas))
     boxes, n, k = boxes.reshape(-1, 4), len(boxes), len(sigmas)
     if points.numel() != n * k * 3 or len(labels) != n:
@@ -65,7 +66,8 @@ def pose_target(
             "keypoints": torch.cat([to_unit(points[..., :2], size), points[..., 2:]], -1)}
 
 def _floats(values) -> Tensor:
-    "Lists, arrays or tensors as float32."
+    "Lists, arrays or a tensor as float32."
+    if torch.is_tensor(values): return values.float()
     return torch.from_numpy(np.array(values, dtype=np.float32))
 
 # %% ../../nbs/52b_keypoint_losses.ipynb #3c86efeb
@@ -85,7 +87,7 @@ def pose_distance(
     truth = torch.cat([torch.zeros_like(pixels), flags], -1)               # distances count from 0
     return l1, keypoint_similarity(pixels, truth, areas, sigmas)
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #417e7576
+# %% ../../nbs/52b_keypoint_losses.ipynb #704e8cbb
 def pose_costs(
     stage: Predictions,   # of a batch; with keypoints where it is a `PoseStage`
     i: int,               # the sample
@@ -97,14 +99,14 @@ def pose_costs(
             + cfg.l1_cost * l1_cost(stage.boxes[i], target["boxes"])
             + cfg.giou_cost * giou_cost(stage.boxes[i], target["boxes"]))
     if not isinstance(stage, PoseStage) or not cost.numel(): return cost
-    (p, n), k = cost.shape, len(target["sigmas"])
-    points = stage.keypoints[i, :, None, :k].expand(p, n, k, 2).flatten(0, 1)      # every pair
-    truth = target["keypoints"].expand(p, n, k, 3).flatten(0, 1)
-    l1, oks = pose_distance(points, truth, target["areas"].repeat(p), target["sigmas"], target["size"])
+    (p, n), sigmas = cost.shape, target["sigmas"]
+    points = stage.keypoints[i, :, None, :len(sigmas)].expand(p, n, -1, 2).flatten(0, 1)
+    truth = target["keypoints"].expand(p, n, -1, 3).flatten(0, 1)          # every pair
+    l1, oks = pose_distance(points, truth, target["areas"].repeat(p), sigmas, target["size"])
     posed = (truth[..., 2] > 0).any(1)                                     # (p*n,)
     return cost + (cfg.keypoint_cost * l1 + cfg.oks_cost * (1 - oks) * posed).view(p, n)
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #5b21fc04
+# %% ../../nbs/52b_keypoint_losses.ipynb #5024f212
 def _counts(targets: list[dict]) -> dict[str, float]:
     "Bodies, bodies with labelled keypoints, and labelled keypoints of the whole batch, at least 1."
     seen = [t["keypoints"][..., 2] > 0 for t in targets]                   # (n_i, K_i) each
@@ -113,7 +115,7 @@ def _counts(targets: list[dict]) -> dict[str, float]:
             "points": shared_count(float(sum(s.sum() for s in seen)))}
 
 def box_terms(stage: Predictions, valid: Tensor, targets: list, matches: list) -> dict[str, Tensor]:
-    """Returns class (focal), l1 and giou: sums over the batch, categories that are padding left out."""
+    """Returns class (focal), l1 and giou: sums over the batch, without padded categories."""
     index, wanted = match_index(matches), torch.zeros_like(stage.logits)
     pick = lambda name: torch.cat([t[name][bodies] for t, (_, bodies) in zip(targets, matches)])
     wanted[(*index, pick("labels"))] = 1
@@ -122,8 +124,8 @@ def box_terms(stage: Predictions, valid: Tensor, targets: list, matches: list) -
             "l1": (there - goal).abs().sum(), "giou": (1 + giou_cost(there, goal).diagonal()).sum()}
 
 def body_terms(stage: PoseStage, targets: list, matches: list) -> dict[str, Tensor]:
-    """Returns keypoint (L1), oks (1 - OKS) and visibility (cross-entropy): sums over matched bodies,
-    unlabelled keypoints left out."""
+    """Returns keypoint (L1), oks (1 - OKS) and visibility (cross-entropy): sums over matched
+    bodies, unlabelled keypoints left out."""
     total = dict.fromkeys(("keypoint", "oks", "visibility"), stage.keypoints.sum() * 0)
     for i, (t, (rows, bodies)) in enumerate(zip(targets, matches)):
         k, truth = len(t["sigmas"]), t["keypoints"][bodies]
@@ -136,7 +138,7 @@ def body_terms(stage: PoseStage, targets: list, matches: list) -> dict[str, Tens
         total = {name: total[name] + value.sum() for name, value in values.items()}
     return total
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #8b6013bc
+# %% ../../nbs/52b_keypoint_losses.ipynb #894a4a8b
 _SHARED_BY = {"class": "bodies", "l1": "bodies", "giou": "bodies", "keypoint": "posed",
               "oks": "posed", "visibility": "points"}
 
@@ -157,11 +159,12 @@ def keypoint_losses(
     targets: list[dict],         # of `pose_target`, one per sample; only read
     cfg: KeypointDecoderConfig,
 ) -> dict[str, Tensor]:
-    """Returns class, l1, giou, keypoint, oks and visibility: weighted terms, summed over the stages;
+    """Returns class, l1, giou, keypoint, oks and visibility: weighted terms, summed over stages;
     their sum is the loss. Raises ValueError where targets don't fit the request."""
     _check_targets(output, targets)
-    device, sums = output.valid.device, dict.fromkeys(_SHARED_BY, 0.0)
-    targets = [{k: v.to(device) if torch.is_tensor(v) else v for k, v in t.items()} for t in targets]
+    sums, here = dict.fromkeys(_SHARED_BY, 0.0), output.valid.device
+    move = lambda value: value.to(here) if torch.is_tensor(value) else value
+    targets = [{name: move(value) for name, value in t.items()} for t in targets]
     for stage in output.stages:
         with torch.no_grad():
             matches = match([pose_costs(stage, i, t, cfg) for i, t in enumerate(targets)])

@@ -115,17 +115,18 @@ def _put(embeds: Tensor, places: Tensor, tokens: Sequence[Tensor] | None, name: 
     if not any(want): return embeds
     return embeds.masked_scatter(places[..., None], torch.cat(list(tokens)).to(embeds))
 
-# %% ../../nbs/43_super_link.ipynb #83dcc8a7
+# %% ../../nbs/43_super_link.ipynb #edc744fe
 def _lookup(v: Vocabulary, queries: dict[str, int], first: dict[str, int]) -> list[Tensor]:
     "By id: how many queries it opens, and the first one's row. And the ids that may be written."
     count, row = torch.zeros(2, len(v), dtype=torch.long)
     for token, decoder in ROUTES.items():
-        count[id_of(token, v)], row[id_of(token, v)] = queries.get(decoder, 0), first.get(decoder, 0)
-    may = [i for i in writable_ids(v) if v.kind(i) != "routing" or count[i] > 0]
+        if decoder not in queries: continue
+        count[id_of(token, v)], row[id_of(token, v)] = queries[decoder], first[decoder]
+    may = [i for i in writable_ids(v) if v.kind(i) != "routing" or ROUTES[v.token(i)] in queries]
     return [count, row, torch.tensor(may)]
 
 
-def _check_links(ids: Tensor, is_link: Tensor, inside: Tensor, count: Tensor, v: Vocabulary) -> None:
+def _check_links(ids: Tensor, is_link: Tensor, inside: Tensor, count: Tensor, v: Vocabulary):
     "Raises ValueError unless `<link>` stands where, and only where, a query is to stand."
     wrong = (is_link != inside).any(1) | (is_link.sum(1) != count.sum(1))
     if not wrong.any(): return
@@ -145,10 +146,10 @@ def _check_padding(places, valid: Tensor) -> None:
     "Raises ValueError unless `valid` fits, and each sample has a place and then only padding."
     _check_places("valid", valid.shape, places)
     if not valid.numel() or (valid[:, :-1] < valid[:, 1:]).any() or not valid[:, 0].all():
-        raise ValueError(f"valid of {tuple(valid.shape)} must be True on one place or more from the "
-                         "left of each of one sample or more, and False on the padding behind")
+        raise ValueError(f"valid of {tuple(valid.shape)} must be True on one place or more from "
+                         "the left of each of one sample or more, and False on the padding behind")
 
-# %% ../../nbs/43_super_link.ipynb #b781ad28
+# %% ../../nbs/43_super_link.ipynb #829b1505
 class LinkReader(nn.Module):
     "The reading half of a super link: conversations whose links are in place (v2 paper 3.2)."
 
@@ -162,10 +163,10 @@ class LinkReader(nn.Module):
             self.register_buffer(name, ids, persistent=False)
 
     def link_rows(self, ids: Tensor) -> Tensor:  # (b, n) -> (b, n)
-        "Which row of `queries()` stands in each place; -1: none. ValueError unless links are whole."
+        "The row of `queries()` that stands in each place; -1: none. ValueError on broken links."
         place, count = torch.arange(ids.shape[1], device=ids.device), self.count[ids]
-        at = torch.where(count > 0, place, -1).cummax(1).values       # the last routing token so far
-        opener, k = ids.gather(1, at.clamp(min=0)), place - at - 1    # we are query k behind it
+        at = torch.where(count > 0, place, -1).cummax(1).values      # the last routing token so far
+        opener, k = ids.gather(1, at.clamp(min=0)), place - at - 1   # we are query k behind it
         inside = (at >= 0) & (k >= 0) & (k < self.count[opener])
         is_link = ids == id_of("<link>", self.vocabulary)
         _check_links(ids, is_link, inside, count, self.vocabulary)
@@ -174,8 +175,8 @@ class LinkReader(nn.Module):
     def embed(
         self,
         ids: Tensor,  # (b, n)
-        image_tokens: Sequence[Tensor] | None = None,   # per sample (t, d), for its `<image>` places
-        region_tokens: Sequence[Tensor] | None = None,  # per sample (r, d), for its `<region>` places
+        image_tokens: Sequence[Tensor] | None = None,   # per sample (t, d), one for each `<image>`
+        region_tokens: Sequence[Tensor] | None = None,  # per sample (r, d), one for each `<region>`
     ) -> Tensor:
         "What the LM reads, (b, n, d): words, queries, images, regions; ValueError on other counts."
         rows, v = self.link_rows(ids), self.vocabulary
@@ -204,7 +205,7 @@ class LinkReader(nn.Module):
         return links
 
     def loss(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        "Mean cross-entropy of labelled tokens, each told from the place before; 0 if there is none."
+        "Mean cross-entropy of labelled tokens, each told from the place before; 0 if none is."
         _check_places("labels", labels.shape, hidden.shape[:2])
         targets = labels[:, 1:]
         told = targets != IGNORE
@@ -222,7 +223,7 @@ def _who_sees_whom(
     earlier = torch.ones(m, m, dtype=torch.bool, device=own.device).tril()
     return torch.cat([seen[:, None].expand(-1, m, -1), earlier & own[:, None]], 2)
 
-# %% ../../nbs/43_super_link.ipynb #a3e3337b
+# %% ../../nbs/43_super_link.ipynb #8b5fe069
 def _take_down(answers: list[Generated], parts: list, links: list, starts: list[int]) -> None:
     "Adds to each answer what it said and opened in one pass that began at place `start`."
     for answer, part, some, start in zip(answers, parts, links, starts):
@@ -242,9 +243,10 @@ class SuperLink(LinkReader):
         region_tokens: Sequence[Tensor] | None = None,
         max_new: int | None = None,                     # tokens per answer; else as configured
     ) -> list[Generated]:
-        "Greedy answers of a whole batch, with the cache. Each routing token opens its link at once."
+        "Greedy answers of a whole batch, with the cache. Routing tokens open their links at once."
         self._check_request(ids, valid)
-        hidden, cache = self.language_model.read(self.embed(ids, image_tokens, region_tokens), valid)
+        embeds = self.embed(ids, image_tokens, region_tokens)
+        hidden, cache = self.language_model.read(embeds, valid)
         answers = [Generated(links) for links in self.gather(hidden, ids)]
         parts, own, seen = ids.tolist(), valid, valid[:, :0]
         for _ in range(self.cfg.max_new if max_new is None else max_new):
