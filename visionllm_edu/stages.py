@@ -26,29 +26,31 @@ from .v1.model import VisionLLMv1, VisionLLMv1Config
 from .v1.reading import READING
 from .weights import atomic
 
-# %% ../nbs/34b_stages.ipynb #6d3c1cae
+# %% ../nbs/34b_stages.ipynb #e7eae490
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 EVERYTHING = {"detect": 2.0, "segment": 2.5, "pose": 2.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
 
 
 def v1_stages(
-    minutes: float = 170.0,  # of all stages together
+    minutes: float = 180.0,  # of all stages together
     seed: int = 0,
 ) -> dict[str, Recipe]:
     "The stages of v1's training by name: words alone, detection, all tasks (paper §4.1)."
-    words = dict(seed=seed, matmul="medium", language_rate=0.7)
-    seeing = dict(batch_size=8, seed=seed, matmul="medium")
+    share, medium = minutes / 180, dict(seed=seed, matmul="medium")
+    reading = dict(source="words", full_list=0.2, **medium)
+    seeing = dict(batch_size=8, rehearsal=0.15, **medium)
     return {
-        "0-drills": Recipe({"detect": 1.0}, 32, minutes=0.02 * minutes, source="drills", **words),
-        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=0.03 * minutes, source="prompts", **words),
-        "0-words": Recipe(READING, 16, minutes=0.1 * minutes, source="words", full_list=0.2,
-                          **words),
-        "0-talk": Recipe(TALKING, 24, minutes=0.1 * minutes, source="words", full_list=0.2,
-                         **words | {"language_rate": 0.3}),
-        "1-detection": Recipe({"detect": 1.0}, minutes=0.2 * minutes, language_rate=0.2,
-                              full_list=0.4, rehearsal=0.15, **seeing),
-        "2-all-tasks": Recipe(EVERYTHING, minutes=0.55 * minutes, language_rate=0.3,
-                              rehearsal=0.15, other_ranges=0.2, frozen=("backbone",), **seeing)}
+        "0-drills": Recipe({"detect": 1.0}, 32, minutes=3.2 * share, source="drills",
+                           language_rate=0.7, **medium),
+        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=4.8 * share, source="prompts",
+                            language_rate=0.7, **medium),
+        "0-words": Recipe(READING, 16, minutes=16 * share, language_rate=0.7, **reading),
+        "0-talk": Recipe(TALKING, 24, minutes=16 * share, language_rate=0.3, **reading),
+        "0-questions": Recipe(TALKING, 32, minutes=20 * share, language_rate=0.4, **reading),
+        "1-detection": Recipe({"detect": 1.0}, minutes=32 * share, language_rate=0.2,
+                              full_list=0.4, **seeing),
+        "2-all-tasks": Recipe(EVERYTHING, minutes=88 * share, language_rate=0.3, other_ranges=0.2,
+                              frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #39d782cd
 def train_stages(

@@ -85,7 +85,7 @@ class ImageEncoderConfig:
             mean=tuple(OPENAI_CLIP_MEAN), std=tuple(OPENAI_CLIP_STD),
             name_or_path="openai/clip-vit-large-patch14-336"), **changes))
 
-# %% ../../nbs/40_image_encoder.ipynb #8bff174b
+# %% ../../nbs/40_image_encoder.ipynb #9343324e
 def _vision_transformer(cfg: ImageEncoderConfig) -> CLIPVisionModel:
     "CLIP's vision half up to the layer that is read; ValueError where the sizes differ."
     if cfg.name_or_path and cfg.pretrained:
@@ -97,7 +97,7 @@ def _vision_transformer(cfg: ImageEncoderConfig) -> CLIPVisionModel:
             image_size=cfg.image_size, patch_size=cfg.patch_size, hidden_size=cfg.hidden_size,
             num_hidden_layers=cfg.depth, num_attention_heads=cfg.heads,
             intermediate_size=cfg.mlp_size, hidden_act=cfg.activation))
-        with torch.no_grad():  # CLIP starts them 20 times fainter, and has the data to find them
+        with torch.no_grad():  # 20 times louder than a new CLIP's: see the lesson
             vit.embeddings.position_embedding.weight[1:] = sine_position(*cfg.grid, cfg.hidden_size)
     vit.post_layernorm = nn.Identity()  # belongs to the class token of the last layer
     return vit.requires_grad_(not cfg.frozen)
@@ -106,7 +106,8 @@ def _vision_transformer(cfg: ImageEncoderConfig) -> CLIPVisionModel:
 def _check_published(cfg: ImageEncoderConfig) -> None:
     "ValueError where the config has other sizes than the CLIP it names."
     found = published_config(cfg.name_or_path)
-    for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "mlp_size", "activation"):
+    for name in ("image_size", "patch_size", "hidden_size", "layers", "heads", "mlp_size",
+                 "activation"):
         if getattr(found, name) != getattr(cfg, name):
             raise ValueError(f"{cfg.name_or_path} has {name} {getattr(found, name)}, the config "
                              f"{getattr(cfg, name)}: see `published_config`")
@@ -127,7 +128,7 @@ def published_config(
         mlp_size=found.intermediate_size, activation=found.hidden_act, frozen=True,
         mean=tuple(OPENAI_CLIP_MEAN), std=tuple(OPENAI_CLIP_STD), name_or_path=name), **changes})
 
-# %% ../../nbs/40_image_encoder.ipynb #609626e9
+# %% ../../nbs/40_image_encoder.ipynb #8ea92ea3
 @dataclass
 class EncodedViews:
     "What the encoder made of n views; t tokens each, row by row."
@@ -140,7 +141,7 @@ class EncodedViews:
         self,
         counts: list[int],  # views of each image, in order
     ) -> list[Tensor]:
-        "What stands in the `<image>` place of each image: (views * t, d_llm), the global view last."
+        "What stands in each image's `<image>` place: (views * t, d_llm), the global view last."
         if sum(counts) != len(self.tokens):
             raise ValueError(f"images of {counts} views are {sum(counts)} views together, "
                              f"but {len(self.tokens)} were encoded")
@@ -163,7 +164,7 @@ def global_views(
     "The place of these images' global views among all views, (r,): it is the last of its image."
     return (torch.tensor(counts).cumsum(0) - 1)[torch.as_tensor(images, dtype=torch.long)]
 
-# %% ../../nbs/40_image_encoder.ipynb #80ce4428
+# %% ../../nbs/40_image_encoder.ipynb #8b2639f0
 class ImageEncoder(nn.Module):
     "CLIP's vision transformer and a two-layer projector: views to tokens of the LLM's width."
 
@@ -185,7 +186,8 @@ class ImageEncoder(nn.Module):
         "One token per patch, from the penultimate layer, without the class token (v2 paper 4.1)."
         s = self.cfg.image_size
         if pixels.ndim != 4 or pixels.shape[1:] != (3, s, s):
-            raise ValueError(f"views have shape {tuple(pixels.shape)}, accepted is (n, 3, {s}, {s})")
+            raise ValueError(f"views have shape {tuple(pixels.shape)}, "
+                             f"accepted is (n, 3, {s}, {s})")
         levels = self.levels(pixels)
         return EncodedViews(self.projector(levels[-1]), levels, self.cfg.grid)
 
@@ -196,14 +198,14 @@ class ImageEncoder(nn.Module):
         states = self.vit(pixels, output_hidden_states=True).hidden_states
         return [state[:, 1:] for state in states[-cfg.levels:]]
 
-# %% ../../nbs/40_image_encoder.ipynb #7df0cb8e
+# %% ../../nbs/40_image_encoder.ipynb #450744a4
 def best_grid(
     size: tuple[int, int],  # (width, height) of the picture
     max_tiles: int,         # the most tiles it may be cut into
     side: int,              # of a tile in pixels
 ) -> tuple[int, int]:       # (columns, rows)
-    """The grid of at most `max_tiles` tiles whose shape is nearest to the picture's. Of grids of one
-    shape, such as 1 x 1 and 2 x 2, the largest that the picture has pixels to fill by half."""
+    """The grid of at most `max_tiles` tiles whose shape is nearest to the picture's. Of grids of
+    one shape, such as 1 x 1 and 2 x 2, the largest that the picture has pixels to fill by half."""
     if max_tiles < 1: raise ValueError(f"max_tiles is {max_tiles}, accepted is 1 or more")
     width, height = size
     grids = [(c, r) for c in range(1, max_tiles + 1) for r in range(1, max_tiles // c + 1)]
@@ -213,7 +215,7 @@ def best_grid(
     filled = [g for g in larger if width * height >= math.prod(g) * side**2 / 2]
     return (filled or [first])[-1]
 
-# %% ../../nbs/40_image_encoder.ipynb #4da1981b
+# %% ../../nbs/40_image_encoder.ipynb #a6b78282
 def make_views(
     image,  # anything `load_image` accepts
     cfg: ImageEncoderConfig,
@@ -222,7 +224,7 @@ def make_views(
     """Dynamic resolution: the p tiles of the best grid, row by row, then the whole picture, shrunk;
     the latter alone where one tile is best (v2 paper 3.1). Nothing is cropped away."""
     image, s = load_image(image), cfg.image_size
-    if 0 in image.size: raise ValueError(f"the image is {image.width}x{image.height}: it has no pixels")
+    if 0 in image.size: raise ValueError(f"the image has no pixels: {image.width}x{image.height}")
     columns, rows = best_grid(image.size, max_tiles, s)
     views = [image]
     if columns * rows > 1:
@@ -230,5 +232,6 @@ def make_views(
         corners = [(x * s, y * s) for y in range(rows) for x in range(columns)]
         views = [large.crop((x, y, x + s, y + s)) for x, y in corners] + views
     pixels = torch.stack([image_to_tensor(view, s) for view in views])
-    mean, std, own, spread = torch.tensor([IMAGE_MEAN, IMAGE_STD, cfg.mean, cfg.std])[..., None, None]
+    norms = torch.tensor([IMAGE_MEAN, IMAGE_STD, cfg.mean, cfg.std])
+    mean, std, own, spread = norms[..., None, None]  # each (3, 1, 1)
     return pixels * (std / spread) + (mean - own) / spread

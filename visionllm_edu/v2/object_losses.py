@@ -101,7 +101,7 @@ def box_terms(boxes: Tensor, true: Tensor, counts: Tensor) -> dict[str, Tensor]:
     return {"l1": ((boxes - true).abs().sum(-1) * counts).sum(),
             "giou": ((1 - box_giou(boxes, true)) * counts).sum()}
 
-# %% ../../nbs/50b_object_losses.ipynb #1c0e6c37
+# %% ../../nbs/50b_object_losses.ipynb #530e9d35
 def _take(x: Tensor, query: Tensor) -> Tensor:
     "x (s, b, q, d) at the queries (s, b, n): (s, b, n, d)."
     return x.gather(2, query[..., None].expand(-1, -1, -1, x.shape[-1]))
@@ -109,17 +109,17 @@ def _take(x: Tensor, query: Tensor) -> Tensor:
 
 def stage_terms(output: ObjectOutput, wanted: Wanted, query: Tensor, found: Tensor) -> dict:
     "Class and box terms of all stages at once."
-    truth = torch.zeros_like(output.stages.logits)
+    truth = torch.zeros_like(output.stages.logits, dtype=torch.float32)
     s, b, n = found.nonzero(as_tuple=True)
     truth[s, b, query[s, b, n], wanted.labels[b, n]] = 1
     classes = class_term(output.stages.logits, truth, output.valid[:, None])
     return {"class": classes} | box_terms(_take(output.stages.boxes, query), wanted.boxes, found)
 
-# %% ../../nbs/50b_object_losses.ipynb #a02937d4
+# %% ../../nbs/50b_object_losses.ipynb #b5ba1247
 def mask_terms(output: ObjectOutput, targets: list[dict], query: Tensor, found: Tensor) -> dict:
     "Cross-entropy and dice of the matched queries; samples whose target has no masks count 0."
     h, w = output.mask_features.shape[-2:]
-    true = output.mask_features.new_zeros(*found.shape[1:], h, w)          # (b, n, h, w)
+    true = torch.zeros(*found.shape[1:], h, w, device=found.device)        # (b, n, h, w)
     has_mask = torch.tensor([bool(len(t["labels"])) and t.get("masks") is not None for t in targets])
     for i in has_mask.nonzero().flatten().tolist():
         small = shrink_masks(targets[i]["masks"].to(true.device), (h, w))
@@ -190,14 +190,14 @@ def _move_corners(boxes: Tensor, cfg: ObjectDecoderConfig, rand) -> Tensor:
     a, b = (corners + step * half * cfg.box_noise).clamp(0, 1).split(2, -1)
     return box_xyxy_to_cxcywh(torch.cat([torch.minimum(a, b), torch.maximum(a, b)], -1))
 
-# %% ../../nbs/50b_object_losses.ipynb #579c42aa
+# %% ../../nbs/50b_object_losses.ipynb #f4dc8d54
 def noise_terms(output: ObjectOutput, wanted: Wanted) -> dict:
     "Near copies must find their way back, far ones must score 0: no matching is needed."
     groups, n = output.noise.groups, wanted.labels.shape[1]
     apart = lambda x: x.unflatten(2, (groups, 2, n))
     said = Predictions(*(apart(x) for x in vars(output.denoised).values()))
     logits = said.logits                                                    # (l, b, groups, 2, n, k)
-    truth = torch.zeros_like(logits)
+    truth = torch.zeros_like(logits, dtype=torch.float32)
     one_hot = torch.nn.functional.one_hot(wanted.labels, logits.shape[-1])  # (b, n, k)
     truth[:, :, :, 0] = one_hot[:, None].to(truth)
     real = wanted.present[:, None, None, :, None]                           # (b, 1, 1, n, 1)
