@@ -49,7 +49,7 @@ class Target:
     areas: np.ndarray | None = None  # (n,) float32, square pixels
     picture: Image.Image | None = None  # what to draw, for [GEN] and [EDIT]
 
-# %% ../../nbs/42a_chat_tasks.ipynb #2064ec3c
+# %% ../../nbs/42a_chat_tasks.ipynb #37deb78c
 @dataclass
 class ChatSample:
     "Pictures, what is said about them, and where it has to lead."
@@ -59,6 +59,8 @@ class ChatSample:
     targets: list[Target] = field(default_factory=list)  # one per answer with links, in order
     task: str = ""
     rows: list[int] = field(default_factory=list)  # the pictures' places in their data set
+    purpose: str = "chat"  # or "words": pictures are told, or "eyes": tokens learn their words
+    told: object = field(default=None, repr=False)  # the pictures in words: `Told` of lesson 44
 
     @property
     def conversation(self) -> Conversation:
@@ -348,7 +350,7 @@ def ask_pose(page: Page, rng: Random, how: Asking) -> Round | None:
     return Round(turn, replace(target_of(page, rows, labels), masks=None,
                                keypoints=points[rows][:, places], sigmas=sigmas_of(joints)))
 
-# %% ../../nbs/42a_chat_tasks.ipynb #ca44bd08
+# %% ../../nbs/42a_chat_tasks.ipynb #9a229ad3
 def ask_caption(page: Page, rng: Random, how: Asking) -> Round | None:
     "A sentence, or a paragraph."
     texts = {"caption_short": page.sample.captions, "caption_long": page.sample.long_captions}
@@ -364,10 +366,7 @@ def ask_answer(page: Page, rng: Random, how: Asking) -> Round | None:
     if not questions: return None
     q = rng.choice(questions)
     ask = {"question": plain(q["question"])}
-    turn = say("answer", rng, ask, answer=plain(q["answer"]))
-    while turn.user == ask["question"] and turn.user.startswith("Where is"):  # that asks for [GRD]
-        turn = say("answer", rng, ask, answer=turn.assistant)
-    return Round(turn)
+    return Round(say("answer", rng, ask, answer=plain(q["answer"])))
 
 
 def ask_choice(page: Page, rng: Random, how: Asking) -> list[Round] | None:

@@ -382,10 +382,10 @@ CHAT_TEMPLATES = {
         "The picture consists of these: {links}.", "Certainly, {links}.")),
 }
 
-# %% ../../nbs/42_conversation.ipynb #aa7b9ea7
+# %% ../../nbs/42_conversation.ipynb #00036a28
 CHAT_TEMPLATES |= {
     "ground": ChatTemplates((
-        "Where is {phrase}?",
+        "Where exactly is {phrase}? Show me.",
         "Find {phrase}, please.",
         "Can you point to {phrase}?",
         "Which one is {phrase}? Show me.",
@@ -471,7 +471,7 @@ CHAT_TEMPLATES |= {
     ), ("{caption}",)),
 }
 
-# %% ../../nbs/42_conversation.ipynb #590f1639
+# %% ../../nbs/42_conversation.ipynb #2b71d357
 CHAT_TEMPLATES |= {
     "choice": ChatTemplates((
         "{question} {options} Which is right?",
@@ -489,7 +489,7 @@ CHAT_TEMPLATES |= {
         "Draw {caption}",
         "Make a picture of {caption}",
         "Please paint {caption}",
-        "I would like to see {caption}",
+        "I would like to see this: {caption}",
         "Turn this into a picture: {caption}",
         "Can you create an image? It should show {caption}",
     ), ("Sure, here it is: [GEN]", "With pleasure: [GEN]", "I drew this for you: [GEN]",
