@@ -9,14 +9,14 @@ from visionllm_edu.data.tasks import (
 )
 
 
-# nbs/14_tasks.ipynb, cell 484e47ad
+# nbs/14_tasks.ipynb, cell 2f23be08
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from visionllm_edu.data.coco import load_data, shared_data, write_shapes
-from visionllm_edu.language.instructions import TASKS, Instruction
+from visionllm_edu.language.instructions import RANGE, TASKS, Instruction
 
 def shapes_data(n=6, size=(96, 72), keep=[]):
     "A small data set of drawn shapes; its folder lives as long as the process."
@@ -165,6 +165,18 @@ def test_memory_keeps_and_forgets_nothing():
     assert np.array_equal(np.asarray(none.image(1)), np.asarray(data[1].image))
     assert np.array_equal(memory.boundary(data[0], 0, 9), object_boundary(data[0], 0, 9))
     assert memory.boundary(data[0], 0, 9) is memory.boundary(data[0], 0, 9)
+
+
+# nbs/14_tasks.ipynb, cell 8b4284ad
+def test_batches_may_be_alike_and_ranges_drawn():
+    data = shapes_data(8)
+    mixed, alike = (TaskMixture(data, seed=3, batch=4, alike=alike) for alike in (False, True))
+    groups = lambda mixture: [{mixture[4 * g + k].instruction.task for k in range(4)} for g in range(12)]
+    assert all(len(tasks) == 1 for tasks in groups(alike)) and any(len(tasks) > 1 for tasks in groups(mixed))
+    assert len(set.union(*groups(alike))) > 3                            # of one task each, but not of the same
+    asked = [TaskMixture(data, {"detect": 1.0}, seed=3, other_ranges=share)[i].instruction.range
+             for share in (0.0, 0.5) for i in range(40)]
+    assert set(asked[:40]) == {RANGE} and 64 <= min(asked[40:]) < RANGE and 10 < asked[40:].count(RANGE) < 30
 
 
 # nbs/14_tasks.ipynb, cell d4b2b518

@@ -100,33 +100,6 @@ def test_lessons_in_words_and_with_little_room():
     assert len(targets) == 2 * 17 and len(set(asked.tie[0].tolist())) == 2                     # room for two sets of 17
 
 
-# nbs/33_v1_model.ipynb, cell 41041c6d
-def test_aids_name_matched_tokens_and_refuse_the_rest():
-    torch.manual_seed(0)
-    data, cfg = scenes(), VisionLLMv1Config.tiny()
-    cfg = replace(cfg, decoder=replace(cfg.decoder, naming_weight=1.0, refusal_weight=1.0))
-    model = build(cfg, template_vocabulary(data.categories))
-    asked = Instruction("detect", tuple(data.categories))
-    plain = [make_task(data[i], asked, data.categories) for i in (0, 1)]
-    named = [replace(s, descriptions=[data.categories[c] for c in s.labels]) for s in plain]
-    terms = model.losses(model.collate(named))
-    assert {"naming", "refusal"} <= set(terms) and "naming" not in model.losses(model.collate(plain))
-    terms["naming"].backward()
-    moved = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
-    assert moved(model.decoder.see) and moved(model.tokenizer) and not moved(model.decoder.language_model)
-
-    batch = model.collate(named)
-    with torch.no_grad():
-        tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
-        logits = model.decoder.class_logits(model.decoder.read(batch.prompts, tokens.embeddings, tokens.centers))
-        matches = model.match(batch, tokens, logits)
-        each = refusals(logits.flatten(0, 1), model.vocabulary).view(logits.shape[:2])
-        by_hand = sum(tokens.objectness[i, q].sigmoid() * each[i, q] for i in range(2)
-                      for q in range(each.shape[1]) if q not in matches[i][0].tolist())
-        found = model._aids(batch, tokens, logits, matches)["refusal"]
-    torch.testing.assert_close(found, by_hand / sum(len(q) for q, _ in matches))
-
-
 # nbs/33_v1_model.ipynb, cell aea7b944
 def tiny_model(data, seed=0, **changes):
     "A tiny model of random weights for a data set."
@@ -205,6 +178,33 @@ def test_proposals_and_told_scenes_have_losses_of_their_own():
     assert losses["proposal"] > 0 and all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
     told = model.collate([ToldMixture(data)[i] for i in range(6)])
     assert isinstance(told, ToldBatch) and model.losses(told).keys() <= {"class", "word"}
+
+
+# nbs/33_v1_model.ipynb, cell 41041c6d
+def test_aids_name_matched_tokens_and_refuse_the_rest():
+    torch.manual_seed(0)
+    data, cfg = scenes(), VisionLLMv1Config.tiny()
+    cfg = replace(cfg, decoder=replace(cfg.decoder, naming_weight=1.0, refusal_weight=1.0))
+    model = build(cfg, template_vocabulary(data.categories))
+    asked = Instruction("detect", tuple(data.categories))
+    plain = [make_task(data[i], asked, data.categories) for i in (0, 1)]
+    named = [replace(s, descriptions=[data.categories[c] for c in s.labels]) for s in plain]
+    terms = model.losses(model.collate(named))
+    assert {"naming", "refusal"} <= set(terms) and "naming" not in model.losses(model.collate(plain))
+    terms["naming"].backward()
+    moved = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+    assert moved(model.decoder.see) and moved(model.tokenizer) and not moved(model.decoder.language_model)
+
+    batch = model.collate(named)
+    with torch.no_grad():
+        tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
+        logits = model.decoder.class_logits(model.decoder.read(batch.prompts, tokens.embeddings, tokens.centers))
+        matches = model.match(batch, tokens, logits)
+        each = refusals(logits.flatten(0, 1), model.vocabulary).view(logits.shape[:2])
+        by_hand = sum(tokens.objectness[i, q].sigmoid() * each[i, q] for i in range(2)
+                      for q in range(each.shape[1]) if q not in matches[i][0].tolist())
+        found = model._aids(batch, tokens, logits, matches)["refusal"]
+    torch.testing.assert_close(found, by_hand / sum(len(q) for q, _ in matches))
 
 
 # nbs/33_v1_model.ipynb, cell f6e0aa43

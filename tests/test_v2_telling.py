@@ -8,7 +8,7 @@ import torch
 
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v2.chats import ChatMixture
-from visionllm_edu.v2.telling import Telling, ToldBatch, ToldChats, covering, tell
+from visionllm_edu.v2.telling import Telling, ToldChats, covering, tell
 
 
 # nbs/44_telling.ipynb, cell 3161c884
@@ -38,13 +38,13 @@ def test_prompts_mean_the_object_they_were_drawn_on():
     assert right > 0.9 * n > 9                                            # a click on an overlap may mean another
 
 
-# nbs/44_telling.ipynb, cell 43cdce2e
+# nbs/44_telling.ipynb, cell 4da0c4c0
 import pytest
 from torch import nn
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.language.language_model import LanguageModel, LanguageModelConfig
-from visionllm_edu.v2.conversation import V2_BLOCKS, encode_chat
-from visionllm_edu.v2.super_link import SuperLink, SuperLinkConfig, pad_ids
+from visionllm_edu.v2.conversation import V2_BLOCKS
+from visionllm_edu.v2.super_link import SuperLink, SuperLinkConfig
 
 class Teller(Telling, nn.Module):
     "The part of a model that learns from told pictures."
@@ -61,13 +61,6 @@ def teller_and_chats(n=6, tasks={"answer": 1.0, "region_name": 1.0}):
     toys = load_data("toybox:train:12")
     chats = ToldChats(ChatMixture(toys, tasks, seed=1), (4, 4), "words")
     return Teller([c for i in range(12) for c in toys.sample(i, image=False).captions]), [chats[i] for i in range(n)]
-
-def batch_of(teller, chats):
-    "Told chats as a batch."
-    rows = [encode_chat(c.conversation, teller.vocabulary, teller.link.cfg.queries, [16] * len(c.rows)) for c in chats]
-    ids, valid = pad_ids([r.ids for r in rows], teller.vocabulary)
-    labels, _ = pad_ids([r.labels for r in rows], teller.vocabulary)
-    return ToldBatch(ids, valid, torch.where(valid, labels, -100), [c.told for c in chats])
 
 
 # nbs/44_telling.ipynb, cell 8ffb3f2d
@@ -89,6 +82,23 @@ def test_told_chats_are_the_same_chats():
     for i in range(20):
         assert told[i].turns == plain.draw(i).turns and not told[i].images and told[i].purpose == "words"
     with pytest.raises(ValueError, match="purpose 'song': accepted are chat, words, eyes"): ToldChats(plain, (4, 4), "song")
+
+
+# nbs/44_telling.ipynb, cell 580967b2
+def test_links_are_named_by_what_they_mean():
+    toys = load_data("toybox:train:12")
+    teller, chats = teller_and_chats(30, {"detect": 1.0, "ground": 1.0, "interactive": 1.0, "pose": 1.0})
+    batch = teller.collate_told(chats)
+    hidden = teller.link(teller.link.embed(batch.ids, *teller.told_tokens(batch.told)), batch.valid)
+    links = teller.link.gather(hidden, batch.ids)
+    for chat, own, words in zip(chats, links, batch.links):
+        assert len(own) == len(words) == sum(chat.turns[t.turn].assistant.count("[") for t in chat.targets)
+        if chat.task == "ground":
+            assert words[0] in chat.told.words and words[0].split(":")[0] in toys.categories
+        if chat.task == "detect": assert all(f"{name}[DET]" in chat.turns[0].assistant for name in words)
+    losses = teller.told_losses(batch)
+    losses["link_naming"].backward()
+    assert teller.link.queries.tables["object"].grad.abs().sum() > 0
 
 
 # nbs/44_telling.ipynb, cell bd6866f7

@@ -45,12 +45,12 @@ from .v1.model import (
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #ffcb3edb
+# %% ../nbs/34_train.ipynb #7fdd14b7
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
 
-SOURCES = ("pictures", "words", "prompts", "drills")
+SOURCES = ("pictures", "words", "eyes", "prompts", "drills")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # or no pictures: "drills", "prompts" or told scenes, "words"
+    source: str = "pictures"  # v1 and v2: "words" about told pictures; v1: "drills", "prompts"; v2: "eyes"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"

@@ -157,7 +157,7 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #9e8bd7ec
+# %% ../../nbs/33_v1_model.ipynb #4f538854
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
@@ -195,11 +195,12 @@ class Learning:
             seen, table = self.decoder.see(tokens.embeddings[rows, which]), self.decoder.language_model
             losses["naming"] = cfg.naming_weight * naming_loss(
                 seen, told, table.lm.get_input_embeddings().weight, self.vocabulary)
+        total = shared_count(len(pairs)) if cfg.refusal_weight else 1  # by all processes
         if cfg.refusal_weight and of:
             sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
                 (rows, which), torch.zeros(len(rows), device=self.device))[of]
             each = refusals(logits[of].flatten(0, 1), self.vocabulary).view_as(sure)
-            losses["refusal"] = cfg.refusal_weight * (sure * each).sum() / shared_count(len(pairs))
+            losses["refusal"] = cfg.refusal_weight * (sure * each).sum() / total
         return losses
 
     def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:

@@ -6,7 +6,7 @@
 __all__ = ['READING', 'Told', 'drill_words', 'DrillMixture', 'PromptMixture', 'ToldMixture', 'Rehearsal', 'told_lesson',
            'ToldBatch', 'refusals', 'Reading']
 
-# %% ../../nbs/32b_reading.ipynb #c0eeb3b6
+# %% ../../nbs/32b_reading.ipynb #c5f501b6
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..language.instructions import (
 from ..language.vocabulary import Vocabulary
 from .open_ended_decoder import Blocks, Context, decoder_loss
 from ..vision.deformable import point_position
+from ..vision.matching import shared_count
 
 # %% ../../nbs/32b_reading.ipynb #ecf9f301
 @dataclass
@@ -162,7 +163,7 @@ def refusals(logits: Tensor, vocabulary: Vocabulary) -> Tensor:  # (n, vocabular
     "Cross-entropy of n sets that should end before they begin: `<eos>` in the place of a class. Ours."
     return -logits.log_softmax(-1)[:, vocabulary.eos_id]
 
-# %% ../../nbs/32b_reading.ipynb #8f8a0511
+# %% ../../nbs/32b_reading.ipynb #ce091bca
 class Reading:
     "Learning from told scenes, for a model with `decoder` and `vocabulary`."
 
@@ -196,11 +197,13 @@ class Reading:
         return decoder_loss(logits, targets[known], v, self.decoder.cfg) | self._refusals(batch, context)
 
     def _refusals(self, batch: ToldBatch, context: Context) -> dict[str, Tensor]:
-        "The loss of objects and places that are not asked for."
+        "The loss of objects and places that are not asked for; each weighs as one that is."
         if not self.decoder.cfg.refusal_weight: return {}
         known = [(i, k) for i, s in enumerate(batch.samples) if not s.instruction.is_text
                  for k in range(len(s.centers)) if k >= len(s.asked) or s.asked[k] < 0]
+        asked = sum(int((s.asked >= 0).sum()) for s in batch.samples if not s.instruction.is_text)
+        total = shared_count(asked)  # by all processes, those without any of it among them
         if not known: return {}
         rows, places = torch.tensor(known, device=self.device).T
         each = refusals(self.decoder.class_logits(context)[rows, places], self.vocabulary)
-        return {"refusal": self.decoder.cfg.refusal_weight * each.mean()}
+        return {"refusal": self.decoder.cfg.refusal_weight * each.sum() / total}

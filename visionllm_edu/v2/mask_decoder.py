@@ -56,7 +56,7 @@ class MaskDecoder(nn.Module):
         coarse = F.interpolate(self.coarse(memory), fine.shape[-2:], mode="bilinear")
         return self.mix(fine + coarse)
 
-# %% ../../nbs/51_mask_decoder.ipynb #2f2e14e8
+# %% ../../nbs/51_mask_decoder.ipynb #290c64ac
 def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     "Masks (n, H, W) as the share (n, h, w) in [0, 1] that they cover of each cell; size = (h, w)."
     return F.adaptive_avg_pool2d(masks[None].float(), size)[0]
@@ -64,6 +64,7 @@ def shrink_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 def grow_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
     "Logits (n, h, w) as bool masks (n, H, W): enlarged first, then cut at 0; size = (H, W)."
+    if not len(logits): return logits.new_zeros(0, *size, dtype=torch.bool)
     return F.interpolate(logits[None], size, mode="bilinear")[0] > 0
 
 # %% ../../nbs/51_mask_decoder.ipynb #57c5538d
