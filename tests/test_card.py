@@ -26,17 +26,17 @@ def tiny_run(folder, n=1):
     return Path(folder)
 
 
-# nbs/39_card.ipynb, cell 03388089
+# nbs/39_card.ipynb, cell 3c87f7c7
 def test_shipped_weights_are_the_trained_ones_rounded():
     with TemporaryDirectory() as folder:
         run, out = tiny_run(Path(folder, "run"), 2), Path(folder, "toy")
         ship_weights(run, out)
-        trained, shipped = (load_file(p / "model.safetensors") for p in (run / "0-words" / "weights", out))
+        trained, shipped = (load_file(p / "model.safetensors") for p in (run / "0-prompts" / "weights", out))
         assert all(shipped[k].dtype == torch.float16 and torch.equal(shipped[k], trained[k].half()) for k in trained)
         model = VisionLLMv1.from_pretrained(out)
         assert all(p.dtype == torch.float32 for p in model.parameters())
         text = write_card(out).read_text()
-        assert "| 0-words | detect, segment, caption, answer | words | 2 | 2 |" in text and "Not scored yet." in text
+        assert "| 0-prompts | detect | prompts | 2 | 2 |" in text and "Not scored yet." in text
         (out / "scores").mkdir()
         (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7}}))
         assert "| val | 0.250 | - | - | - | - | - | 7 |" in write_card(out).read_text()

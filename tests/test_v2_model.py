@@ -290,6 +290,28 @@ def test_it_learns_to_talk_route_and_find():
     assert replies[2].detections is None and replies[3].detections is None
 
 
+# nbs/60_v2_model.ipynb, cell 65837633
+def test_told_chats_teach_what_they_should():
+    from visionllm_edu.v2.chats import ChatMixture
+    from visionllm_edu.v2.telling import ToldChats
+
+    toys = load_data("toybox:train:12")
+    torch.manual_seed(0)
+    model = VisionLLMv2.build("tiny", [c for i in range(12) for c in toys.sample(i, image=False).captions]).train()
+    grid, eyes = model.cfg.image_encoder.grid, ("image_encoder", "region_encoder")
+    moved = lambda: {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    for purpose, terms, parts in (("words", {"text", "link_naming"}, {"link"}),
+                                  ("eyes", {"naming", "region_naming"}, {*eyes}),
+                                  ("chat", {"text", "naming", "region_naming", "link_naming", "class"}, {"link", *eyes, "objects"})):
+        chats = ToldChats(ChatMixture(toys, {"interactive": 1.0}, seed=2), grid, purpose)
+        model.zero_grad()
+        losses = model.losses(model.collate([chats[i] for i in range(4)]))
+        sum(losses.values()).backward()
+        assert terms <= set(losses) and moved() >= parts, (purpose, set(losses))
+        assert purpose == "chat" or moved() == parts
+        assert purpose != "eyes" or set(losses) == terms
+
+
 # nbs/60_v2_model.ipynb, cell 91684b59
 def test_solutions():
     def loss_by_task(model, chats):

@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'Steps', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #c4f79e9c
+# %% ../../nbs/60_v2_model.ipynb #4b7339f4
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -27,7 +27,7 @@ from .chat_tasks import ChatSample, Target
 from .conversation import (
     CHAT_TEMPLATES, V2_BLOCKS, ChatIds, LinkPlace, encode_chat)
 from .image_encoder import (
-    ImageEncoder, ImageEncoderConfig, best_grid, global_views, make_views)
+    EncodedViews, ImageEncoder, ImageEncoderConfig, best_grid, global_views, make_views)
 from .keypoint_decoder import (
     KeypointDecoder, KeypointDecoderConfig, KeypointProjection)
 from .keypoint_losses import keypoint_losses, pose_target
@@ -35,6 +35,7 @@ from .object_decoder import (
     CategoryProjection, ObjectDecoder, ObjectDecoderConfig, pad_categories)
 from .object_losses import make_noise, object_losses
 from .super_link import Link, SuperLink, SuperLinkConfig, pad_ids
+from .telling import Telling, Told, ToldBatch, link_words
 from .visual_prompts import RegionEncoder, RegionEncoderConfig, prompt_mask
 from ..vision.backbone import BackboneConfig, build_backbone
 
@@ -116,7 +117,7 @@ def errands_of(
         found.append(Errand(sample, objects, joints, target, chat.images[target.image].size))
     return found
 
-# %% ../../nbs/60_v2_model.ipynb #26233233
+# %% ../../nbs/60_v2_model.ipynb #5d9c1364
 @dataclass
 class ChatBatch:
     "Conversations, ready for the model."
@@ -132,6 +133,9 @@ class ChatBatch:
     prompts: list[int]     # visual prompts of each conversation
     errands: list[Errand]
     pixels: Tensor         # (e, 3, S, S) the picture of each errand, as the decoders see it
+    told: list[Told] = field(default_factory=list)  # the pictures in words, where they were told
+    meant: list[list[str]] = field(default_factory=list)  # and the words of each link
+    purpose: str = "chat"  # "eyes": only tokens learn, nothing is said
 
     def to(self, device) -> "ChatBatch":
         tensors = {k: x for k, x in vars(self).items() if isinstance(x, Tensor)}
@@ -159,7 +163,7 @@ class Encoding:
         side = self.cfg.image_encoder.image_size
         return [prompt_mask(r.prompt, chat.images[r.image].size, side) for r in chat.regions]
 
-# %% ../../nbs/60_v2_model.ipynb #6c7a0971
+# %% ../../nbs/60_v2_model.ipynb #0a98e0e9
 class Collating(Encoding):
     "From conversations to a batch."
 
@@ -172,6 +176,7 @@ class Collating(Encoding):
     def collate(self, chats: list[ChatSample]) -> ChatBatch:
         "Conversations of any mix to a batch; ValueError for none, or for one that won't do."
         if not chats: raise ValueError("a batch of no conversations: it needs one at least")
+        if chats[0].purpose == "words": return self.collate_told(chats)
         rows, masks = [self.words(c) for c in chats], [self.marks(c) for c in chats]
         views, side = self.views(chats), self.cfg.image_encoder.image_size
         first = [0, *accumulate(len(chat.images) for chat in chats)]
@@ -183,7 +188,13 @@ class Collating(Encoding):
             [len(chat.images) for chat in chats], ids, valid, _padded_labels(rows, ids),
             torch.stack(sum(masks, [])) if any(masks) else torch.zeros(0, side, side),
             [start + r.image for start, chat in zip(first, chats) for r in chat.regions],
-            [len(some) for some in masks], errands, self._decoder_pixels(chats, errands))
+            [len(some) for some in masks], errands, self._decoder_pixels(chats, errands),
+            *self._told(chats, rows), chats[0].purpose)
+
+    def _told(self, chats: list[ChatSample], rows: list[ChatIds]) -> tuple[list, list]:
+        "The pictures in words, and the links' words; none unless all were told."
+        if any(chat.told is None for chat in chats): return [], []
+        return [c.told for c in chats], [link_words(c, row.links) for c, row in zip(chats, rows)]
 
     def _decoder_pixels(self, chats: list[ChatSample], errands: list[Errand]) -> Tensor:
         "The picture of each errand, (e, 3, S, S)."
@@ -197,26 +208,30 @@ def _padded_labels(rows: list[ChatIds], ids: Tensor) -> Tensor:  # (b, m)
     for label, row in zip(labels, rows): label[: len(row)] = row.labels
     return labels
 
-# %% ../../nbs/60_v2_model.ipynb #ad4633f3
+# %% ../../nbs/60_v2_model.ipynb #7fb73783
 class Thinking(Collating):
     "From pictures, prompts and words to hidden states: for a model with encoders and a `link`."
 
-    def read(self, batch: ChatBatch) -> tuple[list[Tensor], list[Tensor]]:
-        "What stands in the places of pictures and of prompts, per conversation: (t, d), (r, d)."
+    def see(self, batch: ChatBatch) -> tuple[EncodedViews, Tensor]:
+        "All views, encoded, and the tokens (r, d) of all visual prompts."
         seen = self.image_encoder(batch.views)
-        tokens = seen.per_image(batch.counts) if batch.counts else []
+        if not batch.marked: return seen, batch.views.new_zeros(0, self.language_model.width)
+        whole = batch.views[global_views(batch.counts, batch.marked)]
+        return seen, self.region_encoder(
+            whole, batch.masks, seen.of_global(batch.counts, batch.marked), seen.grid)
+
+    def read(self, batch: ChatBatch, seen=None) -> tuple[list[Tensor], list[Tensor]]:
+        "What stands in the places of pictures and of prompts, per conversation: (t, d), (r, d)."
+        views, regions = seen or self.see(batch)
+        tokens = views.per_image(batch.counts) if batch.counts else []
         nothing = batch.views.new_zeros(0, self.language_model.width)
         ends = [0, *accumulate(batch.pictures)]
         images = [torch.cat([nothing, *tokens[a:b]]) for a, b in zip(ends, ends[1:])]
-        if not batch.marked: return images, [nothing] * len(images)
-        whole = batch.views[global_views(batch.counts, batch.marked)]
-        regions = self.region_encoder(whole, batch.masks,
-                                      seen.of_global(batch.counts, batch.marked), seen.grid)
         return images, list(regions.split(batch.prompts))
 
-    def think(self, batch: ChatBatch) -> tuple[Tensor, list[dict[int, Link]]]:
+    def think(self, batch: ChatBatch, seen=None) -> tuple[Tensor, list[dict[int, Link]]]:
         "Hidden states (b, m, d) of a teacher-forced pass, and each conversation's links by place."
-        hidden = self.link(self.link.embed(batch.ids, *self.read(batch)), batch.valid)
+        hidden = self.link(self.link.embed(batch.ids, *self.read(batch, seen)), batch.valid)
         links = self.link.gather(hidden, batch.ids)
         return hidden, [{link.at: link for link in own} for own in links]
 
@@ -237,14 +252,20 @@ def body_target(target: Target, size: tuple[int, int]) -> dict:
     return pose_target(target.boxes_xyxy_px, target.labels, target.keypoints, target.sigmas, size,
                        target.areas)
 
-# %% ../../nbs/60_v2_model.ipynb #81c8dfa4
+# %% ../../nbs/60_v2_model.ipynb #6477f82b
 class Learning(Thinking):
     "The half of VisionLLMv2 that learns: its losses for any mix of conversations."
 
-    def losses(self, batch: ChatBatch) -> dict[str, Tensor]:
+    def losses(self, batch: ChatBatch | ToldBatch) -> dict[str, Tensor]:
         "The terms by name; their sum, unweighted, is the loss (v2 paper App. D)."
-        hidden, links = self.think(batch)
-        losses = {"text": self.link.loss(hidden, batch.labels)}
+        if isinstance(batch, ToldBatch): return self.told_losses(batch)
+        seen = self.see(batch)
+        losses = self._named(batch, *seen)
+        if batch.purpose == "eyes": return losses
+        hidden, links = self.think(batch, seen)
+        losses |= {"text": self.link.loss(hidden, batch.labels)}
+        if batch.meant: losses |= self.link_naming(
+            [link for own in links for link in own.values()], sum(batch.meant, []))
         if not batch.errands: return losses
         maps = self.backbone(batch.pixels)
         for solve, posed in ((self._objects, False), (self._poses, True)):
@@ -252,6 +273,12 @@ class Learning(Thinking):
             if rows: losses |= solve([batch.errands[k] for k in rows], [m[rows] for m in maps],
                                      batch.pixels[rows], links)
         return losses
+
+    def _named(self, batch: ChatBatch, seen: EncodedViews, regions: Tensor) -> dict[str, Tensor]:
+        "The naming of patches and prompts, where the pictures were told."
+        if not batch.told: return {}
+        whole = global_views(batch.counts, list(range(len(batch.counts))))
+        return self.naming(seen.tokens[whole], regions, batch.told)
 
     def _objects(self, errands: list[Errand], maps: list[Tensor], pixels: Tensor, links) -> dict:
         "The object decoder's terms."
@@ -306,8 +333,9 @@ class Steps:
                   for group, lr in zip((decoders, rest), self.peak_rates())]
         return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
 
-# %% ../../nbs/60_v2_model.ipynb #0374e8dd
-class VisionLLMv2(Chatting, Learning, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
+# %% ../../nbs/60_v2_model.ipynb #905949f5
+class VisionLLMv2(
+        Chatting, Learning, Telling, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An LLM whose routing tokens and super-link queries drive decoders (v2 paper §3)."
 
     settings = VisionLLMv2Config

@@ -1,0 +1,41 @@
+"""Tests of visionllm_edu/v2_stages.py.
+
+Generated from nbs/61_v2_stages.ipynb by make export: do not edit, edit the notebook.
+"""
+
+from visionllm_edu.v2.model import VisionLLMv2Config
+from visionllm_edu.v2_stages import V2, v2_stages
+
+
+# nbs/61_v2_stages.ipynb, cell 9df3d84c
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from safetensors.torch import load_file
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.stages import train_stages
+from visionllm_edu.train import read_losses
+
+def tiny_course(steps=2):
+    "All stages, of so many steps each."
+    return {name: replace(r, minutes=None, steps=steps, batch_size=4) for name, r in v2_stages().items()}
+
+
+# nbs/61_v2_stages.ipynb, cell ef3b1119
+def test_each_stage_moves_its_parts():
+    with TemporaryDirectory() as folder:
+        train_stages(load_data("toybox:train:16"), tiny_course(), folder, VisionLLMv2Config.tiny(), course=V2, quiet=True)
+        state = {name: load_file(Path(folder, name, "weights", "model.safetensors")) for name in v2_stages()}
+        terms = {name: set(read_losses(Path(folder, name, "losses.csv"))) for name in v2_stages()}
+    assert "naming" in terms["0-eyes"] and "text" not in terms["0-eyes"]
+    assert {"text", "link_naming"} <= terms["0-words"] and "class" not in terms["0-words"] | terms["1-chat"]
+    names = [*v2_stages()]
+    def moved(stage):
+        "Parts of which a weight changed in a stage."
+        before, after = state[names[names.index(stage) - 1]], state[stage]
+        return {key.split(".")[0] for key in after if not torch.equal(after[key], before[key])}
+    assert moved("0-eyes") <= {"image_encoder", "region_encoder"}
+    assert {"link", "image_encoder"} <= moved("1-chat") and not {"objects", "keypoints"} & moved("1-chat")
+    assert {"objects", "category", "backbone"} <= moved("3-decoders") and not {"link", "image_encoder", "region_encoder"} & moved("3-decoders")
