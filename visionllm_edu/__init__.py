@@ -1,7 +1,8 @@
 "VisionLLM v1 and v2, built step by step in notebooks."
 __version__ = "0.1.0"
 
-_HOME = {"VisionLLMv1": "visionllm_edu.v1.model"}  # imported on first use, so that light parts stay light
+_HOME = {  # imported on first use, so that light parts stay light
+    "VisionLLMv1": "visionllm_edu.v1.model", "VisionLLMv2": "visionllm_edu.v2.model"}
 
 
 def __getattr__(name: str):
