@@ -17,7 +17,7 @@ help:
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
 	@echo "make browser-test  open the playground in JupyterLab in headless Chromium, move a slider, keep a screenshot (1 minute)"
-	@echo "make train      train VisionLLM v1 on Toybox in all stages (170 minutes)"
+	@echo "make train      train VisionLLM v1 on Toybox in all stages (three hours)"
 	@echo "make hooks      clean and export before each git commit"
 
 # One set-up per content of settings.ini, setup.py and constraints.txt; later calls start at once.

@@ -9,7 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from visionllm_edu.browser import Page, find_chromium, main, program, wait_for, write_notebook
+from visionllm_edu.browser import (
+    FORMS, Page, find_chromium, main, program, wait_for, write_notebook,
+)
 
 
 # nbs/93_browser.ipynb, cell 06352bcd
@@ -36,14 +38,26 @@ def test_page_speaks_the_protocol():
     with pytest.raises(RuntimeError, match="in vain for a sign"): page.wait("never", 0, "a sign")
 
 
-# nbs/93_browser.ipynb, cell 676ea250
+# nbs/93_browser.ipynb, cell 3f1a9d21
 def test_page_clicks_and_looks():
     page = Page(Wire(*[{"result": {}}] * 3, {"result": {"data": base64.b64encode(b"png").decode()}}))
     page.click(5, 6)
     assert [one["params"]["type"] for one in page.connection.heard] == ["mouseMoved", "mousePressed", "mouseReleased"]
+    assert {(one["params"]["x"], one["params"]["y"]) for one in page.connection.heard} == {(5, 6)}
     with tempfile.TemporaryDirectory() as folder:
         page.screenshot(Path(folder, "new", "shot.png"))
         assert Path(folder, "new", "shot.png").read_bytes() == b"png"
+
+
+# nbs/93_browser.ipynb, cell 7cf18c8d
+def test_page_drags_and_writes():
+    page = Page(Wire(*[{"result": {}}] * 6))
+    page.drag((1, 2), (3, 4), (5, 6))
+    page.write("hello")
+    *moves, last = [one["params"] for one in page.connection.heard]
+    assert [(m["type"], m["x"], m["buttons"]) for m in moves] == [
+        ("mouseMoved", 1, 0), ("mousePressed", 1, 1), ("mouseMoved", 3, 1), ("mouseMoved", 5, 1), ("mouseReleased", 5, 0)]
+    assert last == {"text": "hello"}
 
 
 # nbs/93_browser.ipynb, cell ae312013
@@ -58,15 +72,17 @@ def test_program_runs_and_ends():
         assert "ZeroDivisionError" in log.read_text()
 
 
-# nbs/93_browser.ipynb, cell 7bc53900
+# nbs/93_browser.ipynb, cell 60fc3ba6
 def test_notebook_is_a_notebook():
     import nbformat
 
     with tempfile.TemporaryDirectory() as folder:
-        write_notebook(Path(folder, "one.ipynb"), weights="nothing-of-that-name")
-        notebook = nbformat.read(Path(folder, "one.ipynb"), 4)
-        nbformat.validate(notebook)
-        assert 'build("tiny")' in notebook.cells[0].source and "Playground(model" in notebook.cells[1].source
+        for version, (model, module, form) in FORMS.items():
+            write_notebook(Path(folder, "one.ipynb"), version, weights="nothing-of-that-name")
+            notebook = nbformat.read(Path(folder, "one.ipynb"), 4)
+            nbformat.validate(notebook)
+            first, second = (cell.source for cell in notebook.cells)
+            assert f'{model}.build("tiny")' in first and f".{module} import" in first and second.startswith(f"{form}(model")
         write_notebook(Path(folder, "one.ipynb"), weights=folder)
         assert f"from_pretrained({folder!r})" in Path(folder, "one.ipynb").read_text()
 

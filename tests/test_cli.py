@@ -89,7 +89,7 @@ def test_runs_and_sizes_are_protected():
         assert status == 2 and "--resume" in error and Path(folder, "run", "last.ckpt").read_text() == "days of work"
 
 
-# nbs/91_cli.ipynb, cell c7f7945e
+# nbs/91_cli.ipynb, cell 428a00d8
 def test_data_are_checked_before_anything_is_written():
     with TemporaryDirectory() as folder:
         spec, out = write_shapes(Path(folder, "shapes"), n=3), Path(folder, "run")
@@ -101,7 +101,7 @@ def test_data_are_checked_before_anything_is_written():
         table.write_text(json.dumps(records))
         status, said, _ = run("data", "check", spec)
         assert status == 0 and said.startswith("fixed: ")
-        with mock.patch("visionllm_edu.train.train_v1", side_effect=ValueError("the first step")):
+        with mock.patch("visionllm_edu.train.train_model", side_effect=ValueError("the first step")):
             status, said, error = run(*train)
         assert said.startswith("note: ") and error == "error: the first step\n"
         Path(folder, "shapes", "train", "000002.png").write_bytes(b"no picture")

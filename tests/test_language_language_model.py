@@ -6,7 +6,7 @@ Generated from nbs/18_language_model.ipynb by make export: do not edit, edit the
 import torch
 
 from visionllm_edu.language.language_model import (
-    LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, number_line, run_layers,
+    Echo, LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, number_line, run_layers,
 )
 
 
@@ -32,6 +32,12 @@ def test_number_line_is_even_and_smooth():
         torch.testing.assert_close(same, same.mean().expand_as(same), atol=1e-4, rtol=0)
     assert alike.diagonal(1).mean() > 0.96 and alike.diagonal(500).mean() < 0.1
     assert number_line(9, 5).shape == (9, 5)                              # an odd width works too
+
+
+# nbs/18_language_model.ipynb, cell f4ccb631
+def test_an_echo_of_two_words():
+    one, two = torch.randn(2, 3, 8)
+    torch.testing.assert_close(Echo(8)(one, two), 0.7 * (one + two))
 
 
 # nbs/18_language_model.ipynb, cell e05d1498

@@ -9,13 +9,13 @@ import torch
 from dataclasses import replace
 
 from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.data.tasks import make_task
 from visionllm_edu.language.instructions import Instruction
 from visionllm_edu.peers import SpecialistDETR, build_detr, build_peer, peer_recipe, train_peer
-from visionllm_edu.train import mixture_for
 from visionllm_edu.v1.model import VisionLLMv1Config, true_boxes
 
 
-# nbs/38b_peers.ipynb, cell f8619459
+# nbs/38b_peers.ipynb, cell 6561844a
 def small_world(n=2, folder=None):
     "n pictures of shapes, and a tiny config that knows their categories."
     data = load_data(write_shapes(folder or tempfile.mkdtemp(), n=n))
@@ -23,9 +23,9 @@ def small_world(n=2, folder=None):
 
 
 def batch_for(model, data, n=2):
-    "n samples in which everything is asked for."
-    mixture = mixture_for(data, peer_recipe(steps=1, batch_size=n), model.cfg)
-    return model.collate([mixture[i] for i in range(n)])
+    "The first n pictures, everything asked for."
+    everything = Instruction("detect", tuple(data.categories))
+    return model.collate([make_task(data.sample(i), everything, data.categories) for i in range(n)])
 
 
 # nbs/38b_peers.ipynb, cell cdb55e89
@@ -86,12 +86,14 @@ def learn_by_heart(model, batch, steps, lr=2e-3):
     return curve
 
 
-# nbs/38b_peers.ipynb, cell bcd7d4c4
+# nbs/38b_peers.ipynb, cell 98b957a2
 def test_each_peer_learns_two_pictures():
     data, cfg = small_world()
     for kind in ("detr", "token-by-token"):
         peer = build_peer(kind, data, cfg)
-        curve = learn_by_heart(peer, batch_for(peer, data), 30)
+        batch = batch_for(peer, data)
+        assert len({s.image_id for s in batch.samples}) == 2
+        curve = learn_by_heart(peer, batch, 30)
         assert curve[-1] < 0.7 * curve[0], (kind, curve[0], curve[-1])
 
 

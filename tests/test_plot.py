@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from visionllm_edu.plot import (
-    MAP_BOXES, MAP_NAMES, MAP_SIZE, as_image, draw_boxes, draw_detections, draw_masks,
+    MAP_BOXES, MAP_NAMES, MAP_SIZE, _placed, as_image, draw_boxes, draw_detections, draw_masks,
     example_scene, map_figure, model_map, plot_losses, plot_mask, running_mean, save_model_map,
     show_grid, show_trace, tint, to_png, token_strip,
 )
@@ -88,6 +88,13 @@ def test_running_mean_equals_the_loop():
         np.testing.assert_allclose(running_mean(values, w), loop)
 
 
+# nbs/16_plot.ipynb, cell 711e2551
+def test_losses_stand_at_their_steps():
+    at, held = _placed({"a": [3.0, float("nan"), 1.0], "b": []}, None)
+    assert at["a"].tolist() == [1, 3] and held["a"].tolist() == [3.0, 1.0] and len(at["b"]) == 0
+    assert _placed({"a": [3.0, 2.0]}, [10, 500])[0]["a"].tolist() == [10, 500]
+
+
 # nbs/16_plot.ipynb, cell 4da0b6a2
 def test_a_trace_draws_every_sort_of_value():
     import io
@@ -146,14 +153,14 @@ def test_the_map_highlights_and_refuses():
         model_map("vision/yolo")
 
 
-# nbs/16_plot.ipynb, cell dffdb90d
+# nbs/16_plot.ipynb, cell e06a4713
 def test_the_map_can_be_saved():
     import tempfile
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
         png, svg = (save_model_map(Path(folder) / name) for name in ("map.png", "map.svg"))
-        assert Image.open(png).size == (1600, 966) and png.stat().st_size < 120_000
+        assert Image.open(png).size == (1600, 988) and png.stat().st_size < 120_000
         assert "<svg" in svg.read_text() and "png" not in svg.suffix
         with pytest.raises(ValueError, match="not as 'map.jpg'"):
             save_model_map(Path(folder) / "map.jpg")

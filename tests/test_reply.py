@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from visionllm_edu.plot import example_scene
-from visionllm_edu.reply import Detections, Reply
+from visionllm_edu.reply import Detections, Reply, answering_mode
 
 
 # nbs/17_reply.ipynb, cell 65405a47
@@ -97,3 +97,12 @@ def test_notebooks_get_one_picture_with_words_for_it():
     assert metadata["image/png"]["alt"] == "A tree. Found: tree, ball, kite."
     assert Reply("A tree.")._repr_png_().startswith(b"\x89PNG")
     assert Reply().alt == "An empty reply." and Reply().draw().width == 480
+
+
+# nbs/17_reply.ipynb, cell 3db370ae
+def test_answering_leaves_the_model_as_it_was():
+    model = torch.nn.Dropout(0.5)
+    with answering_mode(model): assert not model.training and not torch.is_grad_enabled()
+    assert model.training and torch.is_grad_enabled()
+    with pytest.raises(RuntimeError), answering_mode(model): raise RuntimeError("in the middle of an answer")
+    assert model.training and torch.is_grad_enabled()

@@ -247,12 +247,12 @@ def requests(n=8):
     return scenes, pixels, [f"find every {name}" for _ in scenes for name in SHAPES], boxes
 
 
-# nbs/31_image_tokenizer.ipynb, cell d4210b8b
+# nbs/31_image_tokenizer.ipynb, cell 554781d1
 def see(eyes, pixels, texts, words="paper"):
     "Image tokens of the pictures; `words` says how the texts come in."
     backbone, guidance, tokenizer = eyes
     maps = backbone(pixels)
-    if words != "slides": return tokenizer(guidance(maps, texts) if words == "paper" else maps)
+    if words != "queries": return tokenizer(guidance(maps, texts) if words == "paper" else maps)
     features, valid = guidance.encoder(texts)
     mean = (guidance.project(features) * valid[..., None]).sum(1) / valid.sum(1, keepdim=True)        # (b, d)
     hook = tokenizer.decoder.register_forward_pre_hook(lambda _, args: (args[0] + mean[:, None], *args[1:]))

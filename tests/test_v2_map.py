@@ -9,13 +9,13 @@ from PIL import Image
 from pathlib import Path
 
 from visionllm_edu.v2_map import (
-    TO_COME, V2_MAP_BOXES, V2_MAP_NAMES, V2_MAP_SIZE, save_v2_map, v2_map, v2_map_figure,
+    V2_MAP_BOXES, V2_MAP_NAMES, V2_MAP_SIZE, save_v2_map, v2_map, v2_map_figure,
 )
 
 
-# nbs/40_0_v2_map.ipynb, cell feac28ab
+# nbs/40_0_v2_map.ipynb, cell 32d4df01
 def test_boxes_do_not_overlap():
-    at = np.array([*(box.at for box in V2_MAP_BOXES), TO_COME])          # (n, 4)
+    at = np.array([box.at for box in V2_MAP_BOXES])          # (n, 4)
     low, high = at[:, :2], at[:, :2] + at[:, 2:]
     shared = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])   # (n, n, 2)
     assert ((shared > 0).all(2) == np.eye(len(at), dtype=bool)).all()    # a box meets only itself
@@ -35,7 +35,7 @@ def test_every_file_of_v2_is_on_the_map():
     assert gone <= {"v2_stages", "v2_evaluate"}, f"{', '.join(sorted(gone))} left the package, not the map"
 
 
-# nbs/40_0_v2_map.ipynb, cell 799d0b15
+# nbs/40_0_v2_map.ipynb, cell b32c4905
 def test_texts_have_room():
     figure = v2_map_figure()
     figure.canvas.draw()
@@ -43,7 +43,7 @@ def test_texts_have_room():
     spans = np.array([text.get_window_extent().transformed(ax.transData.inverted()).get_points()
                       for text in ax.texts if text.get_text()])          # (n, 2, 2)
     start, end = spans.min(1), spans.max(1)                              # (n, 2) corners
-    boxes = np.array([*(box.at for box in V2_MAP_BOXES), TO_COME])
+    boxes = np.array([box.at for box in V2_MAP_BOXES])
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     home = ((low <= start[:, None]) & (start[:, None] < high)).all(2)    # (n, boxes) starts in it
     assert (end[:, None] <= high + 2)[home].all()
@@ -51,9 +51,9 @@ def test_texts_have_room():
     assert ((shared > 1).all(2) == np.eye(len(spans), dtype=bool)).all()
 
 
-# nbs/40_0_v2_map.ipynb, cell a64610a9
+# nbs/40_0_v2_map.ipynb, cell 0d3198bf
 def test_arrows_go_round_boxes():
-    boxes = np.array([*(box.at for box in V2_MAP_BOXES), TO_COME])
+    boxes = np.array([box.at for box in V2_MAP_BOXES])
     low, high = boxes[:, :2] + 2, boxes[:, :2] + boxes[:, 2:] - 2
     arrows = [line.get_xydata() for line in v2_map_figure().axes[0].lines if line.get_lw() == 1.5]
     for corners in arrows:

@@ -4,11 +4,19 @@ Generated from nbs/61_v2_stages.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.v2.model import VisionLLMv2Config
-from visionllm_edu.v2_stages import V2, v2_stages
+from visionllm_edu.v2_stages import V2, v2_recipe, v2_stages
 
 
-# nbs/61_v2_stages.ipynb, cell 9df3d84c
+# nbs/61_v2_stages.ipynb, cell 328ac4a9
+def test_recipes_without_stages():
+    assert v2_recipe(steps=3, tasks=["detect"]).tasks == {"detect": 2.0} and v2_recipe(minutes=1).batch_size == 8
+    with pytest.raises(ValueError, match="juggle; accepted are caption"): v2_recipe(steps=1, tasks=["juggle"])
+
+
+# nbs/61_v2_stages.ipynb, cell 49d61947
 from dataclasses import replace
+
+import pytest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 

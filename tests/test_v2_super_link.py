@@ -76,13 +76,14 @@ def test_tokens_go_where_they_belong():
         _put(embeds, places, [torch.ones(1, 1), torch.ones(2, 1)], "image")
 
 
-# nbs/43_super_link.ipynb, cell fc6312ad
+# nbs/43_super_link.ipynb, cell 23a7e4d4
 def small_link(queries=QUERIES_HERE, kind=None, **settings):
     "An untrained super link on an LM with 2 layers of width 32."
     torch.manual_seed(0)
     v = small_vocabulary()
     lm = LanguageModel(LanguageModelConfig(hidden_size=32, layers=2, heads=2, mlp_size=64), len(v))
-    return (kind or SuperLink)(SuperLinkConfig(dict(queries), max_new=12, **settings), lm, v).eval()
+    cfg = SuperLinkConfig(dict(queries), **dict(max_new=12, echo=True) | settings)
+    return (kind or SuperLink)(cfg, lm, v).eval()
 
 def shaken(link):
     "The link with large random weights: each connection matters."
@@ -165,6 +166,23 @@ def test_two_forwards_are_equal_and_inputs_stay():
     (loss, states), (loss_again, states_again) = run(), run()
     assert torch.equal(loss, loss_again) and all(map(torch.equal, states, states_again))
     assert all(map(torch.equal, given, before))
+
+
+# nbs/43_super_link.ipynb, cell f3899fd8
+def test_an_echo_of_words_alone():
+    link = small_link()
+    v, quiet = link.vocabulary, small_link(echo=False)
+    (ids,), _ = pad_ids([chat(v, ("find a dog and a cat", "dog[DET], cat[SEG].")).ids], v)
+    rows, heard = link.language_model.embed(ids), link.words(ids[None])[0]
+    spoken = [k for k in range(len(ids)) if v.kind(ids[k]) != "link"]
+    for k, at in enumerate(spoken):
+        one, two = (rows[spoken[k - n]] if k >= n else torch.zeros(32) for n in (1, 2))
+        torch.testing.assert_close(heard[at], rows[at] + 0.7 * (one + two), atol=1e-5, rtol=1e-5)
+    silent = [k for k in range(len(ids)) if k not in spoken]
+    assert len(silent) == 8 and torch.equal(heard[silent], rows[silent])
+    for cut in range(3, len(ids)):   # piece by piece it hears the same
+        torch.testing.assert_close(link.words(ids[None, cut:], link.last_words(ids[None, :cut])), heard[None, cut:])
+    assert torch.equal(quiet.words(ids[None]), quiet.language_model.embed(ids[None])) and not hasattr(quiet.echo, "weight")
 
 
 # nbs/43_super_link.ipynb, cell 4846cde9

@@ -102,7 +102,7 @@ def score_tables(scores: Mapping[str, dict]) -> str:
         parts.append(table([name.replace("_", " "), *kinds], rows))
     return "\n\n".join(parts)
 
-# %% ../nbs/39_card.ipynb #f6616fcc
+# %% ../nbs/39_card.ipynb #64ef2876
 CARD = """# {name}
 
 VisionLLM v1 at the size `mini`: {millions:.1f} million parameters, trained from nothing on scenes that are drawn by code. One model answers
@@ -111,8 +111,8 @@ from the files beside it.
 
 ## Training
 
-Data: {data} ({images} scenes). Machine: {machine}. Commit: {commit}. Minutes in all: {minutes:.0f}. Repeat it with
-`python -m visionllm_edu train v1 --stages --data {data} --minutes {asked:g}`; `make train` gives it 170 minutes.
+Data: {data} ({images} scenes). Machine: {machine}. Commit: {commit}. Minutes in all: {minutes:.0f}. At that commit
+the course is `v1_stages(minutes={asked:g})`, trained by `train_stages`.
 
 {stages}
 

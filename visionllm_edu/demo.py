@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NO_SET', 'HEADLINES', 'COLOURS', 'LAYOUT', 'HOW_ASKED', 'NEXT', 'Ask', 'requests_for', 'posed_categories',
            'true_objects', 'image_tag', 'figure', 'object_card', 'turn', 'tiles', 'answers', 'scene_section',
-           'on_every_step', 'learning_section', 'journey_section', 'variations', 'steering_section', 'page',
-           'what_was_done', 'what_was_asked', 'show_weights', 'run_demo']
+           'learning_section', 'journey_section', 'variations', 'steering_section', 'page', 'what_was_done',
+           'what_was_asked', 'show_weights', 'run_demo']
 
 # %% ../nbs/36_demo.ipynb #631a7bcc
 import base64
@@ -160,22 +160,13 @@ def scene_section(model: VisionLLMv1, data: CocoData, i: int) -> str:
     return (f'<section class="scene"><div class="talk">{seen}{words}</div>'
             f'<div class="cards">{cards}</div></section>')
 
-# %% ../nbs/36_demo.ipynb #456685dc
-def on_every_step(rows: Mapping[str, list[float]]) -> dict[str, np.ndarray]:
-    "Losses as a value for each step, where the log has only some of them."
-    at = np.asarray(rows["step"])
-    steps, curves = np.arange(at.min(), at.max() + 1), {}
-    for name in ("class", "coordinate", "word", "objectness", "center"):
-        values = np.asarray(rows.get(name, []))
-        known = np.isfinite(values)
-        if known.any(): curves[name] = np.interp(steps, at[known], values[known])
-    return curves
-
-
+# %% ../nbs/36_demo.ipynb #901ebb87
 def learning_section(rows: Mapping[str, list[float]]) -> str:
     "The losses of the run, as a curve."
-    window = max(1, len(rows["step"]) // 20)
-    picture = plot_losses(on_every_step(rows), window=window, size=(900, 300))
+    terms = [t for t in ("class", "coordinate", "word", "objectness", "center")
+             if np.isfinite(rows.get(t, [])).any()]
+    picture = plot_losses({t: rows[t] for t in terms}, window=max(1, len(rows["step"]) // 20),
+                          size=(900, 300), steps=rows["step"])
     return ("<p>Terms of the loss, smoothed. Class, coordinate and word are the LLM's, objectness "
             "and center the image tokenizer's.</p>"
             + image_tag(picture.data, "png", picture.alt))

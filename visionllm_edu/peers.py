@@ -6,7 +6,7 @@
 __all__ = ['PEERS', 'peer_recipe', 'detr_config', 'start_afresh', 'build_detr', 'best_pairs', 'detr_losses', 'SpecialistDETR',
            'build_peer', 'train_peer', 'score_peer', 'compare', 'peers_table']
 
-# %% ../nbs/38b_peers.ipynb #b44508de
+# %% ../nbs/38b_peers.ipynb #0e193eef
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,21 +15,21 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
 from .data.coco import CocoData, image_to_tensor, load_data, load_image
-from .data.tasks import TaskSample
+from .data.tasks import TaskSample, make_task
 from .evaluate import evaluate
 from .geometry import box_cxcywh_to_xyxy
 from .language.instructions import Instruction
 from .pix2seq import TokenByToken, decoding_times, in_pixels
-from .reply import Reply
+from .reply import Reply, answering_mode
+from .steps import Steps
 from .train import (
     Clock, Keep, LossLog, Progress, Recipe, Stream, check_resumable, fit, make_trainer,
-    matmul_precision, mixture_for, quiet_lightning, run_card, vocabulary_for)
-from .v1.answering import answering_mode
-from .v1.model import Batch, Steps, VisionLLMv1Config, build, true_boxes
+    matmul_precision, mixture_for, plain_attention, quiet_lightning, run_card, vocabulary_for)
+from .v1.model import Batch, VisionLLMv1Config, build, true_boxes
 from .vision.backbone import build_backbone
 from .vision.matching import MatchingConfig, set_loss
 from .weights import atomic, save_weights
@@ -109,7 +109,7 @@ def detr_losses(
     terms |= {f"proposal_{name}": value for name, value in first.items()}
     return {k: getattr(weights, k.split("_")[-1]) * x for k, x in terms.items()}
 
-# %% ../nbs/38b_peers.ipynb #45cdaac8
+# %% ../nbs/38b_peers.ipynb #5bd0179a
 class SpecialistDETR(Steps, LightningModule):
     "A detector of the categories in `cfg` and of nothing else: transformers' Deformable DETR."
 
@@ -151,11 +151,7 @@ class SpecialistDETR(Steps, LightningModule):
                             for logits, boxes, one in zip(out.logits, out.pred_boxes, some)]
         return replies
 
-    def peak_rates(self) -> list[float]: return [self.cfg.lr] * 2
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=self.cfg.lr, betas=(0.9, 0.98),
-                                 weight_decay=self.cfg.weight_decay)
+    def groups(self) -> list[tuple]: return [(self.parameters(), self.cfg.lr)]
 
     def save_pretrained(self, folder: str | Path) -> None:
         "Writes config.json and model.safetensors."
@@ -175,7 +171,7 @@ def build_peer(kind: str, data: CocoData, cfg: VisionLLMv1Config, seed: int = 0)
     model = build(cfg, vocabulary_for(data))
     return model if kind == "visionllm" else TokenByToken.of(model, not kind.endswith("-plain"))
 
-# %% ../nbs/38b_peers.ipynb #f268c5e4
+# %% ../nbs/38b_peers.ipynb #5699a801
 def train_peer(
     model: LightningModule,  # of any kind; changed in place
     data: CocoData,
@@ -184,6 +180,7 @@ def train_peer(
     quiet: bool = False,
     accelerator: str = "auto",
     precision: str = "32-true",  # Lightning's names; boxes as numbers suffer from bf16, tokens don't
+    mixture: Dataset | None = None,  # of samples; v1's instructions, if none
 ) -> int:
     "Trains a peer just as `train_v1` trains; returns the steps taken."
     out, clock = Path(out), Clock(recipe)
@@ -193,10 +190,11 @@ def train_peer(
     callbacks = [clock, LossLog(out / "losses.csv"), Keep(out), Progress(clock, quiet)]
     with quiet_lightning(), matmul_precision(recipe.matmul):
         trainer = make_trainer(recipe, callbacks, accelerator, precision=precision)
-        stream = Stream(mixture_for(data, recipe, model.cfg),
+        stream = Stream(mixture or mixture_for(data, recipe, model.cfg),
                         lambda: trainer.global_step * recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size, collate_fn=model.collate)
-        fit(trainer, model.train(), loader, out / "last.ckpt" if begun else None)
+        with plain_attention(trainer):
+            fit(trainer, model.train(), loader, out / "last.ckpt" if begun else None)
     model.eval()
     return trainer.global_step
 

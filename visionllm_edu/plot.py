@@ -7,8 +7,8 @@ __all__ = ['INK', 'MUTED', 'LINE', 'PAPER', 'LANGUAGE', 'VISION', 'DECODER', 'RE
            'SCENE_SIZE', 'PERSON_SKELETON', 'KINDS', 'PANEL', 'MAP_SIZE', 'MODEL_FRAME', 'MAP_BOXES', 'MODEL_FILES',
            'MAP_NAMES', 'MAP_IN_WORDS', 'tint', 'to_png', 'example_scene', 'as_image', 'show_image', 'draw_boxes',
            'draw_polygons', 'draw_masks', 'draw_keypoints', 'new_axes', 'to_picture', 'show_grid', 'draw_detections',
-           'running_mean', 'plot_losses', 'plot_mask', 'token_strip', 'show_trace', 'MapBox', 'map_figure', 'model_map',
-           'save_model_map']
+           'running_mean', 'plot_losses', 'plot_mask', 'token_strip', 'show_trace', 'MapBox', 'map_figure', 'on_map',
+           'save_figure', 'model_map', 'save_model_map']
 
 # %% ../nbs/16_plot.ipynb #18a4c57a
 import io
@@ -359,7 +359,7 @@ def running_mean(
     start = np.maximum(end - window, 0)
     return (total[end] - total[start]) / (end - start)
 
-# %% ../nbs/16_plot.ipynb #d5707051
+# %% ../nbs/16_plot.ipynb #18d293df
 def plot_losses(
     curves: Mapping[str, Sequence[float]],  # name to one value for each step
     title: str = "",
@@ -367,25 +367,36 @@ def plot_losses(
     log: bool = False,                      # a logarithmic axis
     window: int = 1,                        # over 1: means of so many steps, raw values pale behind
     size: tuple[int, int] = (600, 280),     # in pixels
+    steps: Sequence[int] | None = None,     # of each value; 1, 2, 3, ... if not told
 ) -> Picture:
-    "Training curves with their names; raises `ValueError` if a curve has no value."
-    curves = {name: np.asarray(values, float) for name, values in curves.items()}
+    "Training curves with their names, NaN left out; raises `ValueError` if a curve has no value."
+    at, curves = _placed(curves, steps)
     if not curves or not all(len(values) for values in curves.values()):
         lengths = {name: len(values) for name, values in curves.items()}
         raise ValueError(f"every curve needs a value or more; the lengths are {lengths}")
     figure, ax = new_axes(size=size)
     for (name, values), colour in zip(curves.items(), PALETTE * len(curves)):
-        steps = np.arange(1, len(values) + 1)
         if window > 1:
-            ax.plot(steps, values, color=tint(colour, 0.3), lw=0.8)
+            ax.plot(at[name], values, color=tint(colour, 0.3), lw=0.8)
         look = dict(color=colour, lw=1.8, marker="o" if len(values) == 1 else "")
-        ax.plot(steps, running_mean(values, window), label=name, **look)
+        ax.plot(at[name], running_mean(values, window), label=name, **look)
     ax.set(xlabel="step", ylabel=ylabel, yscale="log" if log else "linear")
     ax.set_title(title, fontsize=10, color=INK)
     ax.grid(axis="y", color=tint(LINE, 0.5), lw=0.6)
     ax.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     ends = "; ".join(f"{name} from {v[0]:.3g} to {v[-1]:.3g}" for name, v in curves.items())
     return to_picture(figure, f"{title or 'Curves'}: {ends}", colours=48)
+
+
+def _placed(curves: Mapping, steps: Sequence[int] | None) -> tuple[dict, dict]:
+    "Steps and values of each curve, where it has any."
+    at, held = {}, {}
+    for name, values in curves.items():
+        values = np.asarray(values, float)
+        known = ~np.isnan(values)
+        at[name] = (np.arange(1, len(values) + 1) if steps is None else np.asarray(steps))[known]
+        held[name] = values[known]
+    return at, held
 
 # %% ../nbs/16_plot.ipynb #14d0472c
 _HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, tint(VISION, 0.35), VISION, "#06243c"])
@@ -622,8 +633,8 @@ class MapBox:
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
 
-# %% ../nbs/16_plot.ipynb #2b3ff111
-MAP_SIZE = (1000, 604)
+# %% ../nbs/16_plot.ipynb #8d620157
+MAP_SIZE = (1000, 618)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
     MapBox("Unified instruction", ("language/instructions",), (152, 70, 232, 84), LANGUAGE,
@@ -636,24 +647,24 @@ MAP_BOXES = (
            foot="words into every scale"),
     MapBox("Image tokenizer", ("v1/image_tokenizer", "vision/deformable"), (488, 222, 148, 176),
            VISION, foot="M queries, M tokens"),
-    MapBox("Language model", ("language/language_model",), (672, 70, 182, 106), DECODER),
-    MapBox("Output format as query", ("v1/open_ended_decoder", "v1/reading"), (672, 222, 182, 176), DECODER,
+    MapBox("Language model", ("language/language_model", "language/naming", "v1/reading"), (672, 70, 182, 106), DECODER),
+    MapBox("Output format as query", ("v1/open_ended_decoder",), (672, 222, 182, 176), DECODER,
            foot="all slots filled in one pass"),
     MapBox("Geometry", ("geometry",), (888, 336, 104, 62), RESULT, "tokens to pixels"),
     MapBox("Reply", ("reply",), (888, 246, 104, 62), RESULT, "text and objects"),
     MapBox("Toybox", tuple(f"toybox/{name}" for name in (
            "scene", "draw", "figures", "animals", "things", "domains", "world", "language",
            "captions", "questions", "reader", "edits", "prompts", "dataset")),
-           (16, 478, 276, 104), LEARNING, columns=3),
-    MapBox("Data and tasks", ("data/coco", "data/records", "data/tasks"), (301, 478, 129, 104),
+           (16, 478, 276, 118), LEARNING, columns=3),
+    MapBox("Data and tasks", ("data/coco", "data/records", "data/tasks"), (301, 478, 129, 118),
            LEARNING, foot="folders, mixtures"),
-    MapBox("Matching, losses", ("vision/matching",), (439, 478, 129, 104), LEARNING,
+    MapBox("Matching, losses", ("vision/matching",), (439, 478, 129, 118), LEARNING,
            foot="$L_{tok}$ and $L_{dec}$"),
-    MapBox("Training", ("train", "stages", "weights", "card"), (577, 478, 129, 104), LEARNING,
+    MapBox("Training", ("train", "stages", "weights", "card"), (577, 478, 129, 118), LEARNING,
            foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate", "bench", "peers"), (715, 478, 129, 104), LEARNING,
+    MapBox("Scores", ("metrics", "evaluate", "bench", "peers"), (715, 478, 129, 118), LEARNING,
            foot="AP, IoU, CIDEr, ..."),
-    MapBox("Workshop", ("plot", "cli", "demo", "factory"), (853, 478, 131, 104), LEARNING),
+    MapBox("Workshop", ("plot", "settings", "cli", "demo", "factory"), (853, 478, 131, 118), LEARNING),
 )
 MODEL_FILES = ("v1/model", "v1/answering")       # they hold the frame together, and have no box
 MAP_NAMES = (*MODEL_FILES, *(name for box in MAP_BOXES for name in box.files))
@@ -701,7 +712,7 @@ def _draw_box(ax, box: MapBox, here: str | None) -> None:
         _write(ax, x + w - 46, y + h + 3, "you are here", 9.4, PAPER, ha="center", weight="bold",
                zorder=7)
 
-# %% ../nbs/16_plot.ipynb #690ee3bb
+# %% ../nbs/16_plot.ipynb #f01a1a61
 def _scales(ax, x, y, scene: Image.Image, warm=()) -> None:
     "`scene` as maps of 4 scales, each half as fine as the last; `warm` places are lit by words."
     for n in (8, 4, 2, 1):
@@ -722,7 +733,7 @@ def _draw_language(ax) -> None:
         _chips(ax, x, 133, [token], KINDS[kind], width)
     for x, part, kind, width in ((681, "prompt", "text", 52), (736, "image", "image", 47),
                                  (786, "queries", "query", 59)):
-        _chips(ax, x, 133, [part], KINDS[kind], width, 18)
+        _chips(ax, x, 148, [part], KINDS[kind], width, 18)
 
 
 def _draw_vision(ax, scene: Image.Image, objects: dict) -> None:
@@ -778,7 +789,7 @@ def _draw_flow(ax) -> None:
     _arrow(ax, (292, 530), (301, 530), colour=LEARNING)
     _arrow(ax, (568, 530), (577, 530), colour=LEARNING)
 
-# %% ../nbs/16_plot.ipynb #68907b6a
+# %% ../nbs/16_plot.ipynb #2fc6f37f
 def _draw_grounds(ax, here: str | None) -> None:
     "The frame of the model, the areas of its three modules and the ground of the learning side."
     lit = here in MODEL_FILES
@@ -794,7 +805,7 @@ def _draw_grounds(ax, here: str | None) -> None:
     for at, title, colour in areas:
         _rounded(ax, at, tint(colour, 0.13), tint(colour, 0.5), 0.8, 10, 1.5)
         _write(ax, at[0] + 11, at[1] + 13, title, 10.5, MUTED, style="italic")
-    _rounded(ax, (8, 452, 984, 142), "#f5f7f9", LINE, 1, 12, dashed=True)
+    _rounded(ax, (8, 452, 984, 156), "#f5f7f9", LINE, 1, 12, dashed=True)
     _write(ax, 18, 465, "learning, and looking at the result", 10.5, MUTED, style="italic")
 
 
@@ -816,13 +827,29 @@ def map_figure(
     ax.set_axis_off()
     return figure
 
-# %% ../nbs/16_plot.ipynb #c938532d
-def _checked(here: str | None) -> str | None:
+# %% ../nbs/16_plot.ipynb #9cf0839c
+def on_map(
+    here: str | None,       # a file, with or without .py; None: none
+    names: Sequence[str],   # the files that the map has
+) -> str | None:
     "`here` as the map spells it; raises `ValueError` for a file that the map doesn't have."
     name = here.removesuffix(".py") if here else None
-    if name and name not in MAP_NAMES:
-        raise ValueError(f"the map has no file {here!r}; it has {', '.join(MAP_NAMES)}")
+    if name and name not in names:
+        raise ValueError(f"the map has no file {here!r}; it has {', '.join(names)}")
     return name
+
+
+def save_figure(
+    figure: Figure,
+    path: str | Path,  # ends in .png or .svg
+) -> Path:
+    "Writes a figure, finer than a notebook needs it, and returns the path; ValueError for others."
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise ValueError(f"a map is saved as .png or .svg, not as {path.name!r}")
+    if path.suffix == ".png": path.write_bytes(to_picture(figure, "", dpi=160).data)
+    else: figure.savefig(path, metadata={"Date": None})
+    return path
 
 
 MAP_IN_WORDS = (
@@ -837,7 +864,7 @@ def model_map(
     here: str | None = None,  # a module's path without .py, such as "vision/backbone", to highlight
 ) -> Picture:
     "VisionLLM v1 on one page, each part with its file; raises `ValueError` for an unknown file."
-    here = _checked(here)
+    here = on_map(here, MAP_NAMES)
     alt = MAP_IN_WORDS + (f" Highlighted: {here}.py." if here else "")
     return to_picture(map_figure(here), alt, colours=112)
 
@@ -847,11 +874,4 @@ def save_model_map(
     here: str | None = None,  # as for `model_map`
 ) -> Path:
     "Writes the map to `path`, finer than a notebook needs it, and returns the path."
-    path, here = Path(path), _checked(here)
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"a map is saved as .png or .svg, not as {path.name!r}")
-    if path.suffix == ".png":
-        path.write_bytes(to_picture(map_figure(here), "", dpi=160).data)
-    else:
-        map_figure(here).savefig(path, metadata={"Date": None})
-    return path
+    return save_figure(map_figure(on_map(here, MAP_NAMES)), path)

@@ -9,7 +9,7 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'Course',
            'train_model', 'freeze', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #f4053205
+# %% ../nbs/34_train.ipynb #37ca0a91
 import csv
 import hashlib
 import json
@@ -19,7 +19,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from .v1.reading import (
     READING, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, template_vocabulary)
+from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
@@ -92,7 +93,7 @@ class Recipe:
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes is {self.minutes}; accepted are numbers above 0")
 
-# %% ../nbs/34_train.ipynb #5464ff5c
+# %% ../nbs/34_train.ipynb #370bcf67
 def recipe_for(
     steps: int | None = None,
     minutes: float | None = None,
@@ -117,12 +118,13 @@ HARD_BY_HEART = {"detect": 3.0, "segment": 5.0, "pose": 0.5,  # outlines hold mo
                  "caption": 1.5, "ground": 0.5, "answer": 0.5}
 
 
-def check_tasks(tasks: Sequence[str] | None) -> tuple[str, ...]:
-    "The tasks named, or all six; ValueError for any other name."
-    if unknown := set(tasks or ()) - set(TASK_WEIGHTS):
+def check_tasks(tasks: Sequence[str] | None, known: Iterable[str] = TASK_WEIGHTS) -> tuple[str, ...]:
+    "The tasks named, or all that are known; ValueError for any other name."
+    known = tuple(known)
+    if unknown := set(tasks or ()) - set(known):
         raise ValueError(f"unknown tasks {', '.join(sorted(unknown))}; "
-                         f"accepted are {', '.join(TASK_WEIGHTS)}")
-    return tuple(tasks or TASK_WEIGHTS)
+                         f"accepted are {', '.join(known)}")
+    return tuple(tasks or known)
 
 # %% ../nbs/34_train.ipynb #c8b5896e
 def rate_scale(
@@ -160,7 +162,7 @@ def process_rank() -> tuple[int, int]:
     if not (dist.is_available() and dist.is_initialized()): return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
-# %% ../nbs/34_train.ipynb #6cc9dc0a
+# %% ../nbs/34_train.ipynb #b2708067
 def agreed(value):
     "What the first of several processes says, so that all do the same."
     if process_rank()[1] == 1: return value
@@ -188,8 +190,8 @@ class Clock(Callback):
         return min(1.0, trainer.global_step / steps if steps else self.seconds / 60 / minutes)
 
     def on_train_start(self, trainer, model):
-        seeing, language = model.peak_rates()
-        self.started, self.peaks = self.now(), [seeing, language * self.recipe.language_rate]
+        first, *language = model.peak_rates()
+        self.started, self.peaks = self.now(), [first, *(x * self.recipe.language_rate for x in language)]
         trainer.should_stop = self.progress(trainer) >= 1  # resumed after its last step
 
     def on_train_batch_start(self, trainer, model, batch, index):
@@ -432,7 +434,7 @@ def fit(trainer: Trainer, model: LightningModule, loader: DataLoader, checkpoint
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #6d60db54
+# %% ../nbs/34_train.ipynb #bd9f2769
 @dataclass(frozen=True)
 class Course:
     "What training has to know about a model."
@@ -440,6 +442,7 @@ class Course:
     kind: type            # the model's class, an `OnDisk`
     vocabulary: Callable  # data -> the vocabulary of a model that begins with nothing
     mixture: Callable     # data, recipe, settings -> the samples to learn from
+    find: Callable        # model, pictures, names -> Detections of each picture, or None: to look at
     check: Callable = lambda model, data, recipe: None  # ValueError for a run that can't be
 
 
@@ -506,8 +509,14 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
 
-# %% ../nbs/34_train.ipynb #74c331ec
-V1 = Course(VisionLLMv1, vocabulary_for, mixture_for, check_prompts)
+# %% ../nbs/34_train.ipynb #139c8a36
+def _detect(model: VisionLLMv1, images: list, names: Sequence[str]) -> list[Detections]:
+    "All objects of these names."
+    asked = [Instruction("detect", tuple(names))] * len(images)
+    return [reply.detections for reply in model.respond(images, asked)]
+
+
+V1 = Course(VisionLLMv1, vocabulary_for, mixture_for, _detect, check_prompts)
 
 
 def train_v1(

@@ -55,7 +55,7 @@ class ImageTokens:
     layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents), earlier layers
     proposals: "Proposals | None" = None
 
-# %% ../../nbs/31_image_tokenizer.ipynb #8652ca78
+# %% ../../nbs/31_image_tokenizer.ipynb #092f468d
 @dataclass
 class Proposals:
     "What every cell of the encoder says about an object centred on it."
@@ -67,7 +67,7 @@ class Proposals:
 
 
 class ProposalHead(nn.Module):
-    "Reads a proposal off every cell (Deformable DETR §4.3), and starts queries at the best."
+    "Reads a proposal off every cell (Deformable DETR §4.2), and starts queries at the best."
 
     def __init__(self, d: int):
         super().__init__()
@@ -185,7 +185,7 @@ def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, 
     return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
             (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())
 
-# %% ../../nbs/31_image_tokenizer.ipynb #f5284c80
+# %% ../../nbs/31_image_tokenizer.ipynb #0edcaac3
 def home_cells(
     boxes: Tensor,  # (n, 4) cxcywh in [0, 1]
     shapes: list,  # [(h, w), ...] of the maps, fine to coarse
@@ -215,7 +215,8 @@ def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConf
         n, k = near.nonzero(as_tuple=True)
         said, true = torch.cat([found.centers[i, k], found.extents[i, k]], 1), box[n]
         overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
-        far, off = (said - true)[:, :2].abs().sum(), (said - true)[:, 2:].abs().sum() + (1 - overlap).sum()
-        boxes_loss = boxes_loss + cfg.center_weight * far + cfg.extent_weight * off
+        center, extent = (said - true).abs().sum(0).view(2, 2).sum(1)
+        extent = extent + (1 - overlap).sum()
+        boxes_loss = boxes_loss + cfg.center_weight * center + cfg.extent_weight * extent
         objects, cells = objects + len(box), cells + len(n)
     return total / shared_count(objects) + boxes_loss / shared_count(cells)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'class_targets', 'pairing_cost',
-           'lesson_of', 'only', 'Learning', 'Steps', 'VisionLLMv1']
+           'lesson_of', 'only', 'Learning', 'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #6f7fcdf8
+# %% ../../nbs/33_v1_model.ipynb #d18ad7c2
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -35,6 +35,7 @@ from .reading import Reading, Told, ToldBatch, refusals
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian, shared_count
 from ..settings import OnDisk, of_size
+from ..steps import Steps, split_off
 
 # %% ../../nbs/33_v1_model.ipynb #93992ee2
 SIZES = ("tiny", "mini", "paper")
@@ -90,7 +91,7 @@ def build(cfg: VisionLLMv1Config, vocabulary: Vocabulary) -> "VisionLLMv1":
     return VisionLLMv1(cfg, vocabulary, build_backbone(cfg.backbone), guidance,
                        ImageTokenizer(cfg.tokenizer), decoder)
 
-# %% ../../nbs/33_v1_model.ipynb #c710b245
+# %% ../../nbs/33_v1_model.ipynb #bb8529f4
 @dataclass
 class Batch:
     "Task samples of any mix, ready for the model."
@@ -98,6 +99,8 @@ class Batch:
     pixels: Tensor  # (b, 3, s, s)
     prompts: list[list[int]]  # b instructions as ids
     samples: list[TaskSample]
+
+    def __len__(self) -> int: return len(self.samples)
 
     def to(self, device) -> "Batch": return replace(self, pixels=self.pixels.to(device))
 
@@ -157,7 +160,7 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #4f538854
+# %% ../../nbs/33_v1_model.ipynb #fee065fd
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
@@ -192,9 +195,9 @@ class Learning:
         told = [batch.samples[i].descriptions[n] for i, _, n in pairs if batch.samples[i].descriptions]
         rows, which = torch.tensor([p[:2] for p in pairs], device=self.device).view(-1, 2).T
         if cfg.naming_weight and pairs and len(told) == len(pairs):
-            seen, table = self.decoder.see(tokens.embeddings[rows, which]), self.decoder.language_model
+            seen = self.decoder.see(tokens.embeddings[rows, which])
             losses["naming"] = cfg.naming_weight * naming_loss(
-                seen, told, table.lm.get_input_embeddings().weight, self.vocabulary)
+                seen, told, self.language_model.table, self.vocabulary)
         total = shared_count(len(pairs)) if cfg.refusal_weight else 1  # by all processes
         if cfg.refusal_weight and of:
             sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
@@ -221,34 +224,7 @@ class Learning:
         boxes = [true_boxes(batch.samples[i]).to(self.device) for i in of]
         return tokenizer_loss(only(tokens, of), boxes, [matches[i] for i in of], self.cfg.tokenizer)
 
-# %% ../../nbs/33_v1_model.ipynb #f1d5c717
-class Steps:
-    "What Lightning's Trainer calls."
-
-    def training_step(self, batch: Batch, _=None) -> Tensor: return self._step(batch, "train")
-
-    def validation_step(self, batch: Batch, _=None) -> Tensor: return self._step(batch, "val")
-
-    def _step(self, batch: Batch, stage: str) -> Tensor:
-        losses = self.losses(batch)
-        total = sum(losses.values())
-        logged = {f"{stage}/{k}": x.detach() for k, x in {**losses, "loss": total}.items()}
-        self.log_dict(logged, batch_size=len(batch.samples))
-        return total
-
-    def peak_rates(self) -> list[float]:
-        "Learning rates of the optimiser's groups: what sees, and the language model."
-        return [self.cfg.lr, self.cfg.lr_language_model]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        language = list(self.decoder.language_model.parameters())
-        known = {id(p) for p in language}
-        rest = [p for p in self.parameters() if id(p) not in known]
-        groups = [{"params": [p for p in group if p.requires_grad], "lr": lr}
-                  for group, lr in zip((rest, language), self.peak_rates())]
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
-
-# %% ../../nbs/33_v1_model.ipynb #6f4a8b5a
+# %% ../../nbs/33_v1_model.ipynb #9c15d4fc
 class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
@@ -277,6 +253,11 @@ class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, 
 
     @property
     def language_model(self) -> LanguageModel: return self.decoder.language_model
+
+    def groups(self) -> list[tuple]:
+        "What sees, and what speaks, each with its learning rate."
+        language, rest = split_off(self, self.language_model)
+        return [(rest, self.cfg.lr), (language, self.cfg.lr_language_model)]
 
     def see(self, pixels: Tensor, texts: list[str]) -> ImageTokens:
         "Pixels (b, 3, s, s) and b instructions to M image tokens each."

@@ -6,7 +6,7 @@
 __all__ = ['PHASE_WAVES', 'phases', 'waves', 'axis_waves', 'Blocks', 'Context', 'OpenEndedDecoderConfig', 'splice',
            'InstructionReader', 'OpenEndedDecoder', 'soft_cross_entropy', 'expected_distance', 'decoder_loss']
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #34bd8c5c
+# %% ../../nbs/32_open_ended_decoder.ipynb #abaa4844
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
-from ..language.language_model import LanguageModel
+from ..language.language_model import Echo, LanguageModel
 from ..language.vocabulary import Vocabulary
 from ..vision.deformable import point_position
 from ..vision.matching import shared_count
@@ -113,7 +113,7 @@ class Context:
             cache.update(layer.keys[which], layer.values[which], k)
         return Context(cache, self.valid[which], self.length[which], self.ties[which])
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #724d0f7f
+# %% ../../nbs/32_open_ended_decoder.ipynb #bff47323
 @dataclass
 class OpenEndedDecoderConfig:
     "Weights of L_dec and settings of generation. The paper gives no weights: all are ours."
@@ -134,7 +134,9 @@ class OpenEndedDecoderConfig:
     def tiny(cls): return cls(max_words=24)
 
     @classmethod
-    def mini(cls): return cls(smoothing=2.0, distance_weight=10.0, echo=True, refusal_weight=1.0, naming_weight=1.0)
+    def mini(cls):
+        return cls(smoothing=2.0, distance_weight=10.0, refusal_weight=1.0, echo=True,
+                   naming_weight=1.0)
 
     @classmethod
     def paper(cls): return cls(max_words=256)
@@ -160,7 +162,7 @@ def _check_request(prompts: list, embeddings: Tensor, centers: Tensor, d: int, v
         raise ValueError(f"{b} instructions need embeddings ({b}, m, {d}) and centers ({b}, m, 2), "
                          f"got {tuple(embeddings.shape)} and {tuple(centers.shape)}")
 
-# %% ../../nbs/32_open_ended_decoder.ipynb #73f1242d
+# %% ../../nbs/32_open_ended_decoder.ipynb #817d1e04
 class InstructionReader(nn.Module):
     "The reading half of the decoder: instructions with image tokens in them (paper §3.4)."
 
@@ -179,8 +181,7 @@ class InstructionReader(nn.Module):
         self.tie = nn.Linear(d, d)
         self.along = nn.Linear(4 * PHASE_WAVES, d)
         self.shape = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
-        self.echo = nn.Linear(2 * d, d, bias=False) if cfg.echo else None
-        if cfg.echo: self.echo.weight.data = 0.7 * torch.eye(d).repeat(1, 2)
+        self.echo = Echo(d) if cfg.echo else None
         nn.init.eye_(self.tie.weight), nn.init.zeros_(self.tie.bias)
         nn.init.normal_(self.place.weight, std=0.005)
         nn.init.normal_(self.along.weight, std=0.05)
@@ -205,7 +206,7 @@ class InstructionReader(nn.Module):
         rows = self.language_model.embed(ids)
         if self.echo is None: return rows
         before = F.pad(rows, (0, 0, 2, 0))
-        return rows + self.echo(torch.cat([before[1:-1], before[:-2]], 1))
+        return rows + self.echo(before[1:-1], before[:-2])
 
     def read_tokens(self, prompts: list[list[int]], image: Tensor) -> Context:
         "The same for image tokens (b, m, d) that speak the LM's language already."

@@ -146,7 +146,7 @@ def told_lesson(told: Told, vocabulary: Vocabulary) -> tuple[Blocks, Tensor]:
     indices = torch.tensor(told.instruction.class_indices)[torch.from_numpy(told.asked)[which]]
     return Blocks.sets([vocabulary.query_row(1)[:1]], [which]), indices + vocabulary.class_ids.start
 
-# %% ../../nbs/32b_reading.ipynb #1e6dc66b
+# %% ../../nbs/32b_reading.ipynb #24779d4f
 @dataclass
 class ToldBatch:
     "Told scenes, ready for the model."
@@ -155,6 +155,8 @@ class ToldBatch:
     objects: list[list[list[int]]]  # b scenes, of n descriptions, as ids
     centers: Tensor  # (b, m, 2), objects first, then places where nothing is
     samples: list[Told]
+
+    def __len__(self) -> int: return len(self.samples)
 
     def to(self, device) -> "ToldBatch": return replace(self, centers=self.centers.to(device))
 

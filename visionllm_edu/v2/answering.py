@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['WATCHED', 'Chat', 'as_region', 'as_chat', 'as_chats', 'up_to', 'unanswered', 'Request', 'region_of', 'request_of',
-           'chosen', 'as_detections', 'Finding', 'answering_mode', 'said_by', 'Batching', 'Responding', 'calls_of',
-           'journey', 'Chatting']
+           'chosen', 'as_detections', 'Finding', 'said_by', 'Batching', 'Responding', 'calls_of', 'journey', 'Chatting']
 
-# %% ../../nbs/60b_v2_answering.ipynb #33633da8
+# %% ../../nbs/60b_v2_answering.ipynb #394161bd
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from ..data.coco import image_to_tensor, load_image
 from ..geometry import box_cxcywh_to_xyxy
 from ..language.vocabulary import Vocabulary
-from ..reply import Detections, Reply
+from ..reply import Detections, Reply, answering_mode
 from .chat_tasks import ChatSample, Region
 from .conversation import Turn, answer_ids, read_reply
 from .keypoint_decoder import top_poses
@@ -241,17 +240,7 @@ class Finding:
 def _states(links: list[Link]) -> Tensor:  # (k, N, d)
     return torch.stack([link.states for link in links])
 
-# %% ../../nbs/60b_v2_answering.ipynb #b342b494
-@contextmanager
-def answering_mode(model: nn.Module) -> Iterator[None]:
-    "Inside, the model is in evaluation mode and keeps no gradients; afterwards as it was."
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad(): yield
-    finally: model.train(was)
-
-
+# %% ../../nbs/60b_v2_answering.ipynb #d18735d8
 def said_by(
     chat: ChatSample,
     links: Sequence[Link],  # all of the conversation, in order, from a teacher-forced pass

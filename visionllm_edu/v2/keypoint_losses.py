@@ -6,7 +6,7 @@
 __all__ = ['SIGMAS', 'BODY_SHARE', 'keypoint_sigmas', 'pose_target', 'pose_distance', 'pose_costs', 'box_terms', 'body_terms',
            'keypoint_losses']
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #0ffdfc30
+# %% ../../nbs/52b_keypoint_losses.ipynb #5fc3e849
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,18 +14,15 @@ from torch import Tensor
 
 from ..geometry import COCO_SIGMAS, box_xyxy_to_cxcywh, keypoint_similarity, to_unit
 from ..toybox.figures import ANIMAL_KEYPOINTS, PERSON_KEYPOINTS
+from .chat_tasks import sigmas_of
 from .keypoint_decoder import KeypointDecoderConfig, KeypointOutput, PoseStage
 from .object_decoder import Predictions
 from ..vision.matching import (
     focal_cost, focal_loss, giou_cost, l1_cost, match, match_index, shared_count)
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #08362af7
-_EYE, _NOSE, _NECK, _SHOULDER, _ELBOW, _WRIST, _HIP, _KNEE, _ANKLE = (
-    .025, .026, .035, .079, .072, .062, .107, .087, .089)
-_ANIMAL_SIGMAS = (_EYE, _EYE, _NOSE, _NECK, _NECK, *(_SHOULDER, _ELBOW, _WRIST) * 2,
-                  *(_HIP, _KNEE, _ANKLE) * 2)                      # AP-10K's (Yu et al. 2021)
-SIGMAS = {"person": dict(zip(PERSON_KEYPOINTS, COCO_SIGMAS.tolist())),
-          "animal": dict(zip(ANIMAL_KEYPOINTS, _ANIMAL_SIGMAS))}
+# %% ../../nbs/52b_keypoint_losses.ipynb #144001f5
+SIGMAS = {name: dict(zip(points, sigmas_of(points).tolist())) for name, points in
+          (("person", PERSON_KEYPOINTS), ("animal", ANIMAL_KEYPOINTS))}
 
 def keypoint_sigmas(
     skeleton: str,      # one of SIGMAS

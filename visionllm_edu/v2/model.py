@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
-           'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'Steps', 'VisionLLMv2']
+           'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #4b7339f4
+# %% ../../nbs/60_v2_model.ipynb #d9a63404
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -22,6 +22,7 @@ from ..language.instructions import IGNORE
 from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.vocabulary import Vocabulary
 from ..settings import OnDisk, of_size
+from ..steps import Steps, split_off
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
 from .conversation import (
@@ -117,7 +118,7 @@ def errands_of(
         found.append(Errand(sample, objects, joints, target, chat.images[target.image].size))
     return found
 
-# %% ../../nbs/60_v2_model.ipynb #5d9c1364
+# %% ../../nbs/60_v2_model.ipynb #0aa8e64c
 @dataclass
 class ChatBatch:
     "Conversations, ready for the model."
@@ -136,6 +137,8 @@ class ChatBatch:
     told: list[Told] = field(default_factory=list)  # the pictures in words, where they were told
     meant: list[list[str]] = field(default_factory=list)  # and the words of each link
     purpose: str = "chat"  # "eyes": only tokens learn, nothing is said
+
+    def __len__(self) -> int: return len(self.ids)
 
     def to(self, device) -> "ChatBatch":
         tensors = {k: x for k, x in vars(self).items() if isinstance(x, Tensor)}
@@ -303,37 +306,10 @@ class Learning(Thinking):
         return (*pad_categories([self.body(s) for s in bodies]),
                 *pad_categories([self.joint(s) for s in joints]))
 
-# %% ../../nbs/60_v2_model.ipynb #91b2ded6
+# %% ../../nbs/60_v2_model.ipynb #40ef83a3
 DECODERS = ("backbone", "category", "objects", "body", "joint", "keypoints")  # what is behind links
 
 
-class Steps:
-    "What Lightning's Trainer calls."
-
-    def training_step(self, batch: ChatBatch, _=None) -> Tensor: return self._step(batch, "train")
-
-    def validation_step(self, batch: ChatBatch, _=None) -> Tensor: return self._step(batch, "val")
-
-    def _step(self, batch: ChatBatch, stage: str) -> Tensor:
-        losses = self.losses(batch)
-        total = sum(losses.values())
-        logged = {f"{stage}/{k}": x.detach() for k, x in {**losses, "loss": total}.items()}
-        self.log_dict(logged, batch_size=len(batch.ids))
-        return total
-
-    def peak_rates(self) -> list[float]:
-        "Learning rates of the optimiser's groups: decoders, and what sees and speaks."
-        return [self.cfg.lr_decoders, self.cfg.lr]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        decoders = [p for name in DECODERS for p in getattr(self, name).parameters()]
-        known = {id(p) for p in decoders}
-        rest = [p for p in self.parameters() if id(p) not in known]
-        groups = [{"params": [p for p in group if p.requires_grad], "lr": lr}
-                  for group, lr in zip((decoders, rest), self.peak_rates())]
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.cfg.weight_decay)
-
-# %% ../../nbs/60_v2_model.ipynb #905949f5
 class VisionLLMv2(
         Chatting, Learning, Telling, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An LLM whose routing tokens and super-link queries drive decoders (v2 paper §3)."
@@ -355,6 +331,11 @@ class VisionLLMv2(
 
     @property
     def language_model(self) -> LanguageModel: return self.link.language_model
+
+    def groups(self) -> list[tuple]:
+        "Decoders, and what sees and speaks, each with its learning rate."
+        decoders, rest = split_off(self, *(getattr(self, name) for name in DECODERS))
+        return [(decoders, self.cfg.lr_decoders), (rest, self.cfg.lr)]
 
     @classmethod
     def assemble(cls, cfg: VisionLLMv2Config, vocabulary: Vocabulary) -> "VisionLLMv2":

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SuperLinkConfig', 'LinkQueries', 'Link', 'Generated', 'pad_ids', 'LinkReader', 'SuperLink']
 
-# %% ../../nbs/43_super_link.ipynb #834535a9
+# %% ../../nbs/43_super_link.ipynb #365c40da
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..language.instructions import IGNORE
-from ..language.language_model import LanguageModel
+from ..language.language_model import Echo, LanguageModel
 from ..language.vocabulary import Vocabulary
 from .conversation import (
     CONTEXT, QUERIES, ROUTES, id_of, read_reply, with_links, writable_ids)
 from ..vision.matching import shared_count
 
-# %% ../../nbs/43_super_link.ipynb #1a3949c0
+# %% ../../nbs/43_super_link.ipynb #6b654c04
 @dataclass
 class SuperLinkConfig:
     "How many queries a link has, by decoder, and how long an answer may be."
@@ -29,6 +29,7 @@ class SuperLinkConfig:
     queries: dict[str, int] = field(default_factory=lambda: dict(QUERIES))  # {decoder: N}
     max_new: int = 128    # tokens that the LM may choose for one answer; queries come on top
     limit: int = CONTEXT  # places for conversation and answer; a link that won't fit isn't begun
+    echo: bool = False    # every word hears the two words before it: ours, as in v1
 
     def __post_init__(self):
         wrong = {d: n for d, n in self.queries.items() if d not in ROUTES.values() or n < 1}
@@ -40,7 +41,7 @@ class SuperLinkConfig:
     def tiny(cls): return cls(QUERIES | {"generate": 8, "edit": 8}, max_new=24)
 
     @classmethod
-    def mini(cls): return cls()
+    def mini(cls): return cls(echo=True)
 
     @classmethod
     def paper(cls): return cls(max_new=512)
@@ -115,15 +116,18 @@ def _put(embeds: Tensor, places: Tensor, tokens: Sequence[Tensor] | None, name: 
     if not any(want): return embeds
     return embeds.masked_scatter(places[..., None], torch.cat(list(tokens)).to(embeds))
 
-# %% ../../nbs/43_super_link.ipynb #edc744fe
+# %% ../../nbs/43_super_link.ipynb #b2920abd
 def _lookup(v: Vocabulary, queries: dict[str, int], first: dict[str, int]) -> list[Tensor]:
-    "By id: how many queries it opens, and the first one's row. And the ids that may be written."
+    """By id: how many queries it opens, the first one's row, and is it a word? And the ids that may
+    be written."""
     count, row = torch.zeros(2, len(v), dtype=torch.long)
     for token, decoder in ROUTES.items():
         if decoder not in queries: continue
         count[id_of(token, v)], row[id_of(token, v)] = queries[decoder], first[decoder]
     may = [i for i in writable_ids(v) if v.kind(i) != "routing" or ROUTES[v.token(i)] in queries]
-    return [count, row, torch.tensor(may)]
+    silent = {v.pad_id, v.image_id, id_of("<link>", v), id_of("<region>", v)}
+    word = torch.tensor([i not in silent for i in range(len(v))])
+    return [count, row, word, torch.tensor(may)]
 
 
 def _check_links(ids: Tensor, is_link: Tensor, inside: Tensor, count: Tensor, v: Vocabulary):
@@ -149,17 +153,18 @@ def _check_padding(places, valid: Tensor) -> None:
         raise ValueError(f"valid of {tuple(valid.shape)} must be True on one place or more from "
                          "the left of each of one sample or more, and False on the padding behind")
 
-# %% ../../nbs/43_super_link.ipynb #829b1505
+# %% ../../nbs/43_super_link.ipynb #82309b57
 class LinkReader(nn.Module):
     "The reading half of a super link: conversations whose links are in place (v2 paper 3.2)."
 
     def __init__(self, cfg: SuperLinkConfig, language_model: LanguageModel, vocabulary: Vocabulary):
         super().__init__()
         self.cfg, self.language_model, self.vocabulary = cfg, language_model, vocabulary
-        rows = language_model.lm.get_input_embeddings().weight.detach()
+        rows = language_model.table.detach()
         self.queries = LinkQueries(cfg.queries, rows.shape[1], rows.float().std())
+        self.echo = Echo(rows.shape[1]) if cfg.echo else None
         tables = _lookup(vocabulary, cfg.queries, self.queries.first())
-        for name, ids in zip(("count", "first", "writable"), tables):
+        for name, ids in zip(("count", "first", "word", "writable"), tables):
             self.register_buffer(name, ids, persistent=False)
 
     def link_rows(self, ids: Tensor) -> Tensor:  # (b, n) -> (b, n)
@@ -172,15 +177,36 @@ class LinkReader(nn.Module):
         _check_links(ids, is_link, inside, count, self.vocabulary)
         return torch.where(inside, self.first[opener] + k, -1)
 
+    def words(self, ids: Tensor, before: Tensor | None = None) -> Tensor:  # (b, n) -> (b, n, d)
+        "Rows of all ids; with `echo` a word has something of the two words before it, wherever they stand."
+        if self.echo is None: return self.language_model.embed(ids)
+        if before is None: before = ids.new_full((len(ids), 2), self.vocabulary.pad_id)
+        longer = torch.cat([before, ids], 1)
+        rows = F.pad(self.language_model.embed(longer), (0, 0, 1, 0))           # row 0: nothing
+        place = torch.arange(1, rows.shape[1], device=ids.device)
+        last = torch.where(self.word[longer], place, 0).cummax(1).values        # the last word so far
+        one = F.pad(last, (1, 0))[:, :-1]                                       # the one before it,
+        two = F.pad(one, (1, 0)).gather(1, one)                                 # and before that
+        take = lambda at: rows.gather(1, at[..., None].expand(-1, -1, rows.shape[-1]))
+        heard = self.echo(take(one), take(two)) * self.word[longer][..., None]
+        return (rows[:, 1:] + heard)[:, 2:]
+
+    def last_words(self, ids: Tensor) -> Tensor:  # (b, n) -> (b, 2)
+        "The last two words of each sample, padding where there are fewer."
+        place = torch.arange(ids.shape[1], device=ids.device)
+        at = torch.where(self.word[ids], place, -1).topk(2, 1).values.flip(1)
+        return torch.where(at < 0, self.vocabulary.pad_id, ids.gather(1, at.clamp(min=0)))
+
     def embed(
         self,
         ids: Tensor,  # (b, n)
         image_tokens: Sequence[Tensor] | None = None,   # per sample (t, d), one for each `<image>`
         region_tokens: Sequence[Tensor] | None = None,  # per sample (r, d), one for each `<region>`
+        before: Tensor | None = None,  # (b, 2) the words said before, for the echo
     ) -> Tensor:
         "What the LM reads, (b, n, d): words, queries, images, regions; ValueError on other counts."
         rows, v = self.link_rows(ids), self.vocabulary
-        words = self.language_model.embed(ids)
+        words = self.words(ids, before)
         embeds = torch.where((rows < 0)[..., None], words, self.queries()[rows])
         embeds = _put(embeds, ids == v.image_id, image_tokens, "image")
         return _put(embeds, ids == id_of("<region>", v), region_tokens, "region")
@@ -223,7 +249,7 @@ def _who_sees_whom(
     earlier = torch.ones(m, m, dtype=torch.bool, device=own.device).tril()
     return torch.cat([seen[:, None].expand(-1, m, -1), earlier & own[:, None]], 2)
 
-# %% ../../nbs/43_super_link.ipynb #8b5fe069
+# %% ../../nbs/43_super_link.ipynb #bc210e19
 def _take_down(answers: list[Generated], parts: list, links: list, starts: list[int]) -> None:
     "Adds to each answer what it said and opened in one pass that began at place `start`."
     for answer, part, some, start in zip(answers, parts, links, starts):
@@ -248,7 +274,7 @@ class SuperLink(LinkReader):
         embeds = self.embed(ids, image_tokens, region_tokens)
         hidden, cache = self.language_model.read(embeds, valid)
         answers = [Generated(links) for links in self.gather(hidden, ids)]
-        parts, own, seen = ids.tolist(), valid, valid[:, :0]
+        parts, own, seen, said = ids.tolist(), valid, valid[:, :0], ids
         for _ in range(self.cfg.max_new if max_new is None else max_new):
             tokens, seen = self._choose(hidden, own), torch.cat([seen, own], 1)
             length = seen.sum(1)
@@ -256,8 +282,10 @@ class SuperLink(LinkReader):
             if not any(parts): break
             new, own = (x.to(ids.device) for x in pad_ids(parts, self.vocabulary))
             places = length[:, None] + torch.arange(new.shape[1], device=ids.device)
-            mask = _who_sees_whom(seen, own)
-            hidden, cache = self.language_model.answer(self.embed(new), cache, mask, places)
+            mask, said = _who_sees_whom(seen, own), self.last_words(said)
+            embeds = self.embed(new, before=said)
+            hidden, cache = self.language_model.answer(embeds, cache, mask, places)
+            said = torch.cat([said, new], 1)
             _take_down(answers, parts, self.gather(hidden, new), length.tolist())
         for answer in answers: answer.text, answer.routes = read_reply(answer.ids, self.vocabulary)
         return answers

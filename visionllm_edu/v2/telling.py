@@ -101,7 +101,7 @@ class ToldChats(Dataset):
         chat = self.chats.draw(index) if self.purpose == "words" else self.chats[index]
         return replace(chat, purpose=self.purpose, told=tell(self.chats.data, chat, self.grid))
 
-# %% ../../nbs/44_telling.ipynb #a339330d
+# %% ../../nbs/44_telling.ipynb #34d5f717
 @dataclass
 class ToldBatch:
     "Conversations about told pictures, ready for the model."
@@ -111,6 +111,8 @@ class ToldBatch:
     labels: Tensor  # (b, m)
     told: list[Told]
     links: list[list[str]]  # per conversation: the words that each of its links should sound like
+
+    def __len__(self) -> int: return len(self.ids)
 
     def to(self, device) -> "ToldBatch":
         return replace(self, **{k: getattr(self, k).to(device) for k in ("ids", "valid", "labels")})
@@ -132,7 +134,7 @@ def link_words(
             said.append(told.words[meant[0]] if silent and meant else link.phrase or "nothing")
     return said
 
-# %% ../../nbs/44_telling.ipynb #7bae481c
+# %% ../../nbs/44_telling.ipynb #73c9804f
 class Telling:
     "Learning from words, and eyes that learn words: for a model with `link`, encoders and a config."
 
@@ -164,7 +166,7 @@ class Telling:
     def link_naming(self, links: list[Link], words: list[str]) -> dict[str, Tensor]:
         "The loss of links whose mean state should sound like their words."
         if not links: return {}
-        table = self.link.language_model.lm.get_input_embeddings().weight
+        table = self.link.language_model.table
         states = torch.stack([link.states.mean(0) for link in links])
         return {"link_naming": naming_loss(states, words, table, self.vocabulary)}
 
@@ -180,7 +182,7 @@ class Telling:
 
     def naming(self, patches: Tensor, regions: Tensor, told: list[Told]) -> dict[str, Tensor]:
         "The losses of patch tokens (p, t, d) and region tokens (r, d) that should sound like words."
-        table = self.link.language_model.lm.get_input_embeddings().weight
+        table = self.link.language_model.table
         places = [where for t in told for where in t.patches]                # p arrays (t,)
         named = lambda seen, words: naming_loss(seen, words, table, self.vocabulary)
         covered = torch.from_numpy(np.stack(places) >= 0).to(patches.device)

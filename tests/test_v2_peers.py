@@ -1,0 +1,81 @@
+"""Tests of visionllm_edu/v2_peers.py.
+
+Generated from nbs/64_v2_peers.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import torch
+from dataclasses import replace
+
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.reply import Detections
+from visionllm_edu.v2.chat_tasks import Page, target_of
+from visionllm_edu.v2.model import VisionLLMv2Config
+from visionllm_edu.v2_peers import (
+    LabelledPictures, ObjectSpecialist, compare_specialist, score_objects,
+)
+
+
+# nbs/64_v2_peers.ipynb, cell 305c497c
+from tempfile import TemporaryDirectory
+
+data = load_data("toybox:val:4")
+cfg = replace(VisionLLMv2Config.tiny(), categories=tuple(data.categories))
+
+
+# nbs/64_v2_peers.ipynb, cell aa7e823a
+def test_labelled_pictures():
+    row, image, target = LabelledPictures(data)[3]
+    assert row == LabelledPictures(data)[3][0] and len(target["boxes"]) == len(target["masks"])
+    assert 0 <= target["labels"].min() and target["labels"].max() < len(data.categories)
+    assert {LabelledPictures(data)[i][0] for i in range(20)} == {0, 1, 2, 3}   # every picture gets its turn
+
+
+# nbs/64_v2_peers.ipynb, cell c0f57895
+def test_specialist():
+    torch.manual_seed(0)
+    model = ObjectSpecialist(cfg)
+    batch = model.collate([LabelledPictures(data)[i] for i in range(2)])
+    losses = model.losses(batch)
+    sum(losses.values()).backward()
+    assert {"class", "l1", "giou", "mask", "dice", "denoise_class"} <= set(losses)
+    assert model.classes.weight.grad.abs().sum() > 0
+    model.eval()
+    with torch.no_grad():
+        before = model(batch.pixels)
+        order = torch.randperm(len(data.categories))
+        model.classes.weight.copy_(model.classes.weight[order])
+        after = model(batch.pixels)
+    torch.testing.assert_close(after.logits, before.logits[..., order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after.boxes, before.boxes, atol=1e-4, rtol=1e-4)
+
+
+# nbs/64_v2_peers.ipynb, cell c4a2a830
+def test_oracle_scores():
+    class Oracle(ObjectSpecialist):
+        "Knows what is there."
+        def find(self, images, batch_size=16):
+            rows = [next(r for r in range(len(data)) if data.image(r).tobytes() == i.tobytes())
+                    for i in images]
+            pages, found = [Page(data, r) for r in rows], []
+            for page, image in zip(pages, images):
+                t = target_of(page, *page.listed(data.categories))
+                found.append(Detections(scores=torch.ones(len(t.labels)), labels=torch.tensor(t.labels),
+                                        text_labels=[data.categories[k] for k in t.labels], image=image,
+                                        boxes=torch.tensor(t.boxes_xyxy_px), masks=torch.tensor(t.masks)))
+            return found
+
+    scores = score_objects(Oracle(cfg), data)
+    assert scores["boxes"]["AP"] == 1 and scores["masks"]["AP"] > 0.99
+
+
+# nbs/64_v2_peers.ipynb, cell 329c4bbc
+def test_trained_and_resumed():
+    with TemporaryDirectory() as folder:
+        small = replace(VisionLLMv2Config.tiny(), objects=replace(cfg.objects, denoising=4))
+        scores = compare_specialist(data, data, out=folder, cfg=small, steps=2, batch_size=2, quiet=True)
+        assert scores["steps"] == 2 and 0 <= scores["boxes"]["AP"] <= 1
+        again = compare_specialist(data, data, out=folder, cfg=small, steps=2, batch_size=2, quiet=True)
+        assert again == scores  # finished: nothing is trained twice
+    try: ObjectSpecialist(VisionLLMv2Config.tiny())
+    except ValueError as e: assert "categories" in str(e)
+    else: raise AssertionError("a specialist without classes must be refused")
