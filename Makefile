@@ -16,7 +16,7 @@ help:
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
-	@echo "make browser-test  open the playground in JupyterLab in headless Chromium, move a slider, keep a screenshot (1 minute)"
+	@echo "make browser-test  open both playgrounds in JupyterLab in headless Chromium, draw, ask, keep screenshots (2 minutes)"
 	@echo "make train      train VisionLLM v1 on Toybox in all stages (three hours)"
 	@echo "make hooks      clean and export before each git commit"
 

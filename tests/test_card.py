@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
-from visionllm_edu.card import ship_weights, write_card
+from visionllm_edu.card import describe_run, ship_weights, write_card
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.stages import train_stages, v1_stages
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
@@ -26,7 +26,7 @@ def tiny_run(folder, n=1):
     return Path(folder)
 
 
-# nbs/39_card.ipynb, cell 3c87f7c7
+# nbs/39_card.ipynb, cell bf628ba9
 def test_shipped_weights_are_the_trained_ones_rounded():
     with TemporaryDirectory() as folder:
         run, out = tiny_run(Path(folder, "run"), 2), Path(folder, "toy")
@@ -37,6 +37,8 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         assert all(p.dtype == torch.float32 for p in model.parameters())
         text = write_card(out).read_text()
         assert "| 0-prompts | detect | prompts | 2 | 2 |" in text and "Not scored yet." in text
+        (run / "0-prompts").rename(run / "0-a"), (run / "0-drills").rename(run / "0-b")
+        assert [*describe_run(run)["stages"]] == ["0-b", "0-a"]              # by what happened, not by name
         (out / "scores").mkdir()
         (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7}}))
         assert "| val | 0.250 | - | - | - | - | - | 7 |" in write_card(out).read_text()
@@ -51,6 +53,22 @@ def test_unfinished_courses_are_not_shipped():
         with pytest.raises(ValueError, match="0-drills is not finished"): ship_weights(run, Path(folder, "out"))
         with pytest.raises(ValueError, match="holds no stages"): ship_weights(folder, Path(folder, "out"))
         assert not Path(folder, "out").exists()
+
+
+# nbs/39_card.ipynb, cell af9364be
+def test_v2_has_a_card():
+    from visionllm_edu.v2.model import VisionLLMv2Config
+    from visionllm_edu.v2_stages import V2, v2_recipe
+    with TemporaryDirectory() as folder:
+        run, out = Path(folder, "run"), Path(folder, "toy2")
+        stages = {"0-words": replace(v2_recipe(steps=1, batch_size=2, tasks=["answer"]), source="words")}
+        train_stages(load_data("toybox:train:4"), stages, run, VisionLLMv2Config.tiny(), course=V2, quiet=True)
+        ship_weights(run, out)
+        (out / "scores").mkdir()
+        (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7, "forced": {"AP": 0.5}}}))
+        text = write_card(out).read_text()
+    assert "VisionLLMv2.from_pretrained(\"toy2\")" in text and "evaluate v2" in text
+    assert "| val | 0.250 | 7 |" in text and "| val, routing given | 0.500 |  |" in text
 
 
 # nbs/39_card.ipynb, cell 7158bded

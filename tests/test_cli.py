@@ -162,3 +162,19 @@ def test_train_evaluate_json():
         scores = json.loads(file.read_text())
     assert status == 0 and list(scores) == ["detect", "caption"] and "Traceback" not in error
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "n"} <= scores["detect"].keys() and scores["detect"]["n"] == 1
+
+
+# nbs/91_cli.ipynb, cell 74b9b706
+def test_v2_trains_and_is_scored():
+    with TemporaryDirectory() as folder:
+        spec, out, file = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "run"), Path(folder, "scores.json")
+        status, said, error = run("train", "v2", "--size", "tiny", "--data", spec, "--steps", 2, "--batch-size", 2,
+                                  "--tasks", "detect", "answer", "--val", spec, "--out", out)
+        assert status == 0 and f"evaluate v2 --weights {out / 'weights'}" in said, error
+        assert list(Path(out, "pictures").glob("*.png"))
+        assert run("evaluate", "v2", "--weights", out / "weights", "--data", spec, "--tasks", "detect", "routing", "--json", file)[0] == 0
+        assert list(json.loads(file.read_text())) == ["detect", "routing"]
+        status, _, error = run("evaluate", "v2", "--weights", out / "weights", "--data", spec, "--tasks", "juggle")
+        assert status == 2 and "juggle; accepted are routing" in error and error.count("\n") == 1
+        status, _, error = run("evaluate", "v1", "--weights", out / "weights", "--data", spec)
+        assert status == 2 and "config.json" in error and error.count("\n") == 1

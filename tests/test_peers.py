@@ -9,18 +9,19 @@ import torch
 from dataclasses import replace
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import make_task
 from visionllm_edu.language.instructions import Instruction
 from visionllm_edu.peers import SpecialistDETR, build_detr, build_peer, peer_recipe, train_peer
 from visionllm_edu.v1.model import VisionLLMv1Config, true_boxes
 
 
-# nbs/38b_peers.ipynb, cell 6561844a
+# nbs/38b_peers.ipynb, cell 092e5300
 def small_world(n=2, folder=None):
     "n pictures of shapes, and a tiny config that knows their categories."
     data = load_data(write_shapes(folder or tempfile.mkdtemp(), n=n))
     return data, replace(VisionLLMv1Config.tiny(), categories=tuple(data.categories))
 
+
+from visionllm_edu.data.tasks import make_task
 
 def batch_for(model, data, n=2):
     "The first n pictures, everything asked for."

@@ -9,7 +9,7 @@ from visionllm_edu.v2.chat_tasks import (
     draw_classes, link_name, linked_spans, links_to, merged, plain, routed, sigmas_of,
     target_of,
 )
-from visionllm_edu.v2.conversation import CHAT_TEMPLATES
+from visionllm_edu.v2.templates import CHAT_TEMPLATES
 
 
 # nbs/42a_chat_tasks.ipynb, cell 727d56d2

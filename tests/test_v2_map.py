@@ -76,13 +76,13 @@ def test_highlights_and_refuses():
             v2_map(wrong)
 
 
-# nbs/40_0_v2_map.ipynb, cell b0b96e93
+# nbs/40_0_v2_map.ipynb, cell 1a83ed3f
 def test_can_be_saved():
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         png, svg = (save_v2_map(Path(folder) / name) for name in ("map.png", "map.svg"))
-        assert Image.open(png).size == (1600, 1084) and png.stat().st_size < 130_000
+        assert Image.open(png).size == (1600, 1113) and png.stat().st_size < 130_000
         assert "<svg" in svg.read_text()
         with pytest.raises(ValueError, match="not as 'map.jpg'"):
             save_v2_map(Path(folder) / "map.jpg")

@@ -6,7 +6,6 @@ Generated from nbs/44_telling.ipynb by make export: do not edit, edit the notebo
 import numpy as np
 import torch
 
-from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v2.chats import ChatMixture
 from visionllm_edu.v2.telling import Telling, ToldChats, covering, tell
 
@@ -38,7 +37,8 @@ def test_prompts_mean_the_object_they_were_drawn_on():
     assert right > 0.9 * n > 9                                            # a click on an overlap may mean another
 
 
-# nbs/44_telling.ipynb, cell 4da0c4c0
+# nbs/44_telling.ipynb, cell 5281d758
+from visionllm_edu.language.vocabulary import Vocabulary
 import pytest
 from torch import nn
 from visionllm_edu.data.coco import load_data

@@ -6,13 +6,13 @@
 __all__ = ['SPEC', 'TASKS', 'COMMANDS', 'Parser', 'parser', 'Version', 'train_command', 'evaluate_command', 'write_json',
            'data_command', 'demo_command', 'ship_command', 'bench_command', 'main']
 
-# %% ../nbs/91_cli.ipynb #ff47bb63
+# %% ../nbs/91_cli.ipynb #8ef9042e
 import argparse
 import json
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return top
 
-# %% ../nbs/91_cli.ipynb #d16d06f0
+# %% ../nbs/91_cli.ipynb #c4dabf74
 @dataclass(frozen=True)
 class Version:
     "What the commands have to know about a model."
@@ -105,18 +105,24 @@ class Version:
     by_heart: Callable  # the same, for a few pictures
     stages: Callable    # minutes, seed -> {name: Recipe}
     minutes: float      # that the stages take, if not told
+    evaluate: Callable  # model, data, tasks, quiet=... -> {task: scores}
+    table: Callable     # of those scores, as text
+    tasks: Sequence[str]  # that can be scored
 
 
 def _version(name: str) -> Version:
     "v1 or v2, imported when it is wanted."
     if name == "v1":
+        from visionllm_edu.evaluate import SCORES, evaluate, score_table
         from visionllm_edu.stages import COURSE_MINUTES, v1_stages
         from visionllm_edu.train import V1, overfit_recipe, recipe_for
 
-        return Version(V1, recipe_for, overfit_recipe, v1_stages, COURSE_MINUTES)
+        return Version(V1, recipe_for, overfit_recipe, v1_stages, COURSE_MINUTES, evaluate,
+                       score_table, [*SCORES])
+    from visionllm_edu.v2_evaluate import SCORES, evaluate_v2, v2_table
     from visionllm_edu.v2_stages import V2, V2_MINUTES, v2_recipe, v2_stages
 
-    return Version(V2, v2_recipe, v2_recipe, v2_stages, V2_MINUTES)
+    return Version(V2, v2_recipe, v2_recipe, v2_stages, V2_MINUTES, evaluate_v2, v2_table, [*SCORES])
 
 # %% ../nbs/91_cli.ipynb #3fbc5b19
 def train_command(a: argparse.Namespace) -> None:
@@ -166,20 +172,20 @@ def _check_run(a, *stages: str) -> None:
         raise ValueError(f"{a.out} holds a run: go on with --resume, begin anew with --overwrite, "
                          "or give another --out")
 
-# %% ../nbs/91_cli.ipynb #bd5d94c2
+# %% ../nbs/91_cli.ipynb #2529b162
 def evaluate_command(a: argparse.Namespace) -> None:
     "Score weights on data, task by task."
     from visionllm_edu.data.coco import load_data
-    from visionllm_edu.evaluate import evaluate, score_table
     from visionllm_edu.train import check_tasks
-    from visionllm_edu.v1.model import VisionLLMv1
 
-    check_tasks(a.tasks)
+    which = _version(a.version)
+    check_tasks(a.tasks, which.tasks)
     _check_file(a.json)
     data = load_data(a.data)
     if a.limit is not None: data = data.subset(a.limit)
-    scores = evaluate(VisionLLMv1.from_pretrained(a.weights), data, a.tasks, quiet=False)
-    print(score_table(scores))
+    model = which.course.kind.from_pretrained(a.weights)
+    scores = which.evaluate(model, data, a.tasks, quiet=False)
+    print(which.table(scores))
     if a.json: write_json(a.json, scores)
 
 

@@ -6,7 +6,7 @@
 __all__ = ['PEERS', 'peer_recipe', 'detr_config', 'start_afresh', 'build_detr', 'best_pairs', 'detr_losses', 'SpecialistDETR',
            'build_peer', 'train_peer', 'score_peer', 'compare', 'peers_table']
 
-# %% ../nbs/38b_peers.ipynb #0e193eef
+# %% ../nbs/38b_peers.ipynb #d3d3eb1b
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
 from .data.coco import CocoData, image_to_tensor, load_data, load_image
-from .data.tasks import TaskSample, make_task
+from .data.tasks import TaskSample
 from .evaluate import evaluate
 from .geometry import box_cxcywh_to_xyxy
 from .language.instructions import Instruction

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USES', 'ALWAYS', 'CSS', 'names_in', 'other_tokens', 'compose', 'Answer', 'ask', 'reply_ids', 'token_html',
-           'film_strip', 'read_upload', 'make_fields', 'Playground']
+           'film_strip', 'complaint', 'read_upload', 'make_fields', 'Playground']
 
 # %% ../nbs/37_using.ipynb #4e80c8ab
 import html
@@ -114,7 +114,13 @@ def film_strip(model: VisionLLMv1, image, answer: Answer, columns: int = 3):
     if said: frames[-2] = ("what the LLM said", (len(said),), said)
     return show_trace(frames, columns)
 
-# %% ../nbs/37_using.ipynb #e92eb7ca
+# %% ../nbs/37_using.ipynb #8f40f076
+def complaint(error: Exception) -> str:
+    "What is wrong, as one line of HTML."
+    line = " · ".join(filter(None, map(str.strip, str(error).split("\n"))))
+    return f'<div class="wrong">{html.escape(line)}</div>'
+
+
 def read_upload(file) -> Image.Image:
     "The picture in a file that FileUpload took; raises `ValueError` if there is none in it."
     try: return load_image(Image.open(io.BytesIO(file["content"])))
@@ -170,7 +176,7 @@ CSS = f"""<style>
 """ + "".join(f".t-{kind} {{ background: {tint(colour, 0.14 if kind == 'text' else 0.35)} }}\n"
               for kind, colour in KINDS.items()) + "</style>"
 
-# %% ../nbs/37_using.ipynb #8efb4351
+# %% ../nbs/37_using.ipynb #50536771
 class Playground:
     "A form around a model: choose a picture, compose an instruction, see prompt, tokens, answer."
 
@@ -244,8 +250,7 @@ class Playground:
             field.disabled = free and name not in ("threshold", *ALWAYS)
         try: self._show(self.image, self.instruction)
         except ValueError as error:
-            line = " · ".join(filter(None, map(str.strip, str(error).split("\n"))))
-            self.note.value = f'<div class="wrong">{html.escape(line)}</div>'
+            self.note.value = complaint(error)
             self.shown.add_class("stale")
         else:
             self.note.value = ""

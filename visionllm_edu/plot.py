@@ -470,9 +470,10 @@ def _chip(ax, at, label, colour, size=11.0) -> None:
     _rounded(ax, at, tint(colour, 0.28), colour, 0.8, 3.5, z=4)
     _write(ax, x + w / 2, y + h / 2 + 0.5, label, size, ha="center", family="monospace")
 
-# %% ../nbs/16_plot.ipynb #2423c11f
+# %% ../nbs/16_plot.ipynb #388a112c
 KINDS = {"text": LANGUAGE, "special": LEARNING, "image": VISION, "location": RESULT,
-         "class": DECODER, "query": "#56B4E9"}  # the vocabulary's kinds of token and their colours
+         "class": DECODER, "query": "#56B4E9",
+         "routing": DECODER, "region": RESULT, "link": "#56B4E9", "mark": LEARNING}  # of v2
 
 
 def _plain(token: str) -> str:
@@ -513,7 +514,7 @@ def token_strip(
         _write(ax, i * 90 + 15, end + 12.5, name, 10, MUTED)
     return to_picture(figure, "Tokens: " + " ".join(tokens), colours=48)
 
-# %% ../nbs/16_plot.ipynb #79e476d7
+# %% ../nbs/16_plot.ipynb #79e98f25
 PANEL = (236, 190)  # of the film strip, in pixels
 
 
@@ -530,7 +531,8 @@ def _side_by_side(maps: Sequence[np.ndarray]) -> np.ndarray:
 def _guess_kind(token: str) -> str:
     "The kind of a token by its looks, for a film strip that knows no vocabulary."
     patterns = (("class", r"<c\d+>"), ("location", r"<p-?\d+>"), ("query", r"<(cls|[xy]\d+)>"),
-                ("image", "<image>"), ("special", r"<\w+>"))
+                ("image", "<image>"), ("region", "<region>"), ("link", "<link>"),
+                ("routing", r"\[(DET|SEG|GRD|POSE|GEN|EDIT)\]"), ("special", r"<\w+>"))
     return next((kind for kind, pattern in patterns if re.fullmatch(pattern, token)), "text")
 
 # %% ../nbs/16_plot.ipynb #a147c8b3

@@ -18,8 +18,8 @@ from .plot import (
     MapBox, _arrow, _chip, _chips, _draw_box, _picture, _rounded, _scales, _write, example_scene,
     on_map, save_figure, tint, to_picture)
 
-# %% ../nbs/40_0_v2_map.ipynb #25421da9
-V2_MAP_SIZE = (1000, 678)
+# %% ../nbs/40_0_v2_map.ipynb #e3e7af13
+V2_MAP_SIZE = (1000, 696)
 V2_FRAME = (130, 18, 746, 514)
 V2_MAP_BOXES = (
     MapBox("Image encoder", ("v2/image_encoder",), (148, 66, 150, 88), VISION),
@@ -36,16 +36,16 @@ V2_MAP_BOXES = (
     MapBox("Pictures", ("v2/image_decoder",), (736, 386, 124, 130), LEARNING,
            "not joined yet", columns=2),
     MapBox("Answer", ("v2/answering",), (888, 222, 104, 62), RESULT, "into your pixels", columns=2),
-    MapBox("Chats", ("v2/chat_tasks", "v2/chats"), (16, 580, 184, 82), LEARNING,
+    MapBox("Chats", ("v2/templates", "v2/chat_tasks", "v2/chats"), (16, 580, 184, 100), LEARNING,
            foot="annotations become talk"),
-    MapBox("Told pictures", ("v2/telling",), (211, 580, 184, 82), LEARNING,
+    MapBox("Told pictures", ("v2/telling",), (211, 580, 184, 100), LEARNING,
            foot="to talk before it can see"),
-    MapBox("Losses", ("v2/object_losses", "v2/keypoint_losses"), (406, 580, 184, 82), LEARNING,
+    MapBox("Losses", ("v2/object_losses", "v2/keypoint_losses"), (406, 580, 184, 100), LEARNING,
            foot="all are added up"),
-    MapBox("Training", ("v2_stages",), (601, 580, 184, 82), LEARNING,
+    MapBox("Training", ("v2_stages",), (601, 580, 184, 100), LEARNING,
            foot="one stage after another"),
-    MapBox("Scores", ("v2_evaluate", "v2_peers"), (796, 580, 184, 82), LEARNING,
-           foot="AP, IoU, PCK, CIDEr, ..."),
+    MapBox("Scores", ("v2_evaluate", "v2_questions", "v2_speed", "v2_peers"),
+           (796, 580, 184, 100), LEARNING),
 )
 V2_MAP_NAMES = ("v2/model", *(name for box in V2_MAP_BOXES for name in box.files))
 
@@ -246,7 +246,7 @@ def _draw_learning(ax) -> None:
         _write(ax, x + 8, 545, name, 10, MUTED)
     _arrow(ax, (590, 617), (601, 617), colour=LEARNING)
 
-# %% ../nbs/40_0_v2_map.ipynb #53e2f706
+# %% ../nbs/40_0_v2_map.ipynb #53866171
 def _draw_v2_grounds(ax, here: str | None) -> None:
     "The frame of the model, its areas, and the ground of the learning side."
     lit = here == "v2/model"
@@ -262,7 +262,7 @@ def _draw_v2_grounds(ax, here: str | None) -> None:
     for at, title, colour in areas:
         _rounded(ax, at, tint(colour, 0.13), tint(colour, 0.5), 0.8, 10, 1.5)
         _write(ax, at[0] + 10, at[1] + 12, title, 10.5, MUTED, style="italic")
-    _rounded(ax, (8, 556, 984, 114), "#f5f7f9", LINE, 1, 12, dashed=True)
+    _rounded(ax, (8, 556, 984, 132), "#f5f7f9", LINE, 1, 12, dashed=True)
     _write(ax, 18, 568, "learning, and being tested", 10.5, MUTED, style="italic")
 
 # %% ../nbs/40_0_v2_map.ipynb #66c27edd

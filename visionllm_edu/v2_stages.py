@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TALK', 'FIND', 'V2', 'V2_MINUTES', 'v2_vocabulary', 'v2_mixture', 'v2_stages', 'v2_recipe']
 
-# %% ../nbs/61_v2_stages.ipynb #6290f947
+# %% ../nbs/61_v2_stages.ipynb #4d00d5f5
 from collections.abc import Sequence
 
 from .data.coco import CocoData
@@ -15,7 +15,7 @@ from .reply import Detections
 from .train import Course, Recipe, check_tasks
 from .v1.reading import Rehearsal
 from .v2.chats import ChatMixture
-from .v2.conversation import CHAT_TEMPLATES
+from .v2.templates import CHAT_TEMPLATES
 from .v2.model import VisionLLMv2, VisionLLMv2Config, chat_vocabulary
 from .v2.telling import ToldChats
 

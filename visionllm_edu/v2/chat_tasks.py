@@ -8,7 +8,7 @@ __all__ = ['FEW_ABSENT', 'SIGMAS', 'Region', 'Target', 'ChatSample', 'routed', '
            'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'ask_caption',
            'ask_answer', 'ask_choice', 'linked_spans', 'ask_grounded_caption']
 
-# %% ../../nbs/42a_chat_tasks.ipynb #93b4e891
+# %% ../../nbs/42a_chat_tasks.ipynb #9486bdab
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,8 @@ from ..data.tasks import sample_phrases, sample_questions
 from ..geometry import mask_to_box, segmentation_to_rle
 from ..language.vocabulary import SPECIALS
 from ..toybox.prompts import Box, Mask, Point, Scribble
-from visionllm_edu.v2.conversation import (
-    BOUNDARY, CHAT_TEMPLATES, ROUTES, SPOKEN, V2_BLOCKS, Conversation, Turn, joined, mark_phrases,
-    name_links, option_list)
+from .conversation import BOUNDARY, ROUTES, SPOKEN, V2_BLOCKS, Conversation, Turn
+from .templates import CHAT_TEMPLATES, joined, mark_phrases, name_links, option_list
 
 # %% ../../nbs/42a_chat_tasks.ipynb #7c2dc48b
 @dataclass

@@ -7,7 +7,7 @@ __all__ = ['CLEAR', 'ASK', 'SINGLE', 'PROBES', 'TRIES', 'draw_within', 'pointabl
            'ask_region_name', 'ask_region_caption', 'ask_in_context', 'ask_find_then_pick', 'ask_multi_round',
            'make_chat', 'probed', 'examples_of', 'ChatMixture']
 
-# %% ../../nbs/42b_chats.ipynb #0076958a
+# %% ../../nbs/42b_chats.ipynb #d6ddd83f
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
@@ -21,10 +21,10 @@ from ..geometry import mask_to_box
 from ..toybox.prompts import (
     LEAST_PROMPTED, PROMPT_KINDS, Box, Mask, Point, Scribble, draw_prompt)
 from .chat_tasks import (
-    Asking, ChatSample, Page, Region, Round, Target, ask_answer, ask_caption, ask_choice,
+    Asking, ChatSample, Page, Region, Round, ask_answer, ask_caption, ask_choice,
     ask_detect, ask_ground, ask_grounded_caption, ask_pose, ask_segment, ask_semantic, chat_of,
     link_name, phrases_of, plain, say, target_of)
-from .conversation import example_list, name_links, region_links, region_list
+from .templates import example_list, name_links, region_links, region_list
 
 # %% ../../nbs/42b_chats.ipynb #8e6920e2
 def draw_within(

@@ -6,13 +6,13 @@
 __all__ = ['SIGMAS', 'BODY_SHARE', 'keypoint_sigmas', 'pose_target', 'pose_distance', 'pose_costs', 'box_terms', 'body_terms',
            'keypoint_losses']
 
-# %% ../../nbs/52b_keypoint_losses.ipynb #5fc3e849
+# %% ../../nbs/52b_keypoint_losses.ipynb #23b76b84
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import COCO_SIGMAS, box_xyxy_to_cxcywh, keypoint_similarity, to_unit
+from ..geometry import box_xyxy_to_cxcywh, keypoint_similarity, to_unit
 from ..toybox.figures import ANIMAL_KEYPOINTS, PERSON_KEYPOINTS
 from .chat_tasks import sigmas_of
 from .keypoint_decoder import KeypointDecoderConfig, KeypointOutput, PoseStage

@@ -6,8 +6,8 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #d9a63404
-from collections.abc import Iterable, Sequence
+# %% ../../nbs/60_v2_model.ipynb #d08b5039
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -25,8 +25,8 @@ from ..settings import OnDisk, of_size
 from ..steps import Steps, split_off
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
-from .conversation import (
-    CHAT_TEMPLATES, V2_BLOCKS, ChatIds, LinkPlace, encode_chat)
+from .conversation import V2_BLOCKS, ChatIds, LinkPlace, encode_chat
+from .templates import CHAT_TEMPLATES
 from .image_encoder import (
     EncodedViews, ImageEncoder, ImageEncoderConfig, best_grid, global_views, make_views)
 from .keypoint_decoder import (

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PURPOSES', 'Told', 'covering', 'tell', 'ToldChats', 'ToldBatch', 'link_words', 'Telling']
 
-# %% ../../nbs/44_telling.ipynb #fdb2cb82
+# %% ../../nbs/44_telling.ipynb #702532b7
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from torch.utils.data import Dataset
 from ..data.tasks import descriptions
 from ..language.instructions import IGNORE
 from ..language.naming import naming_loss
-from ..language.vocabulary import Vocabulary
 from .chat_tasks import ChatSample, Page
 from .chats import ChatMixture
 from .conversation import ROUTES, LinkPlace, encode_chat

@@ -1,0 +1,236 @@
+"""Tests of visionllm_edu/vision/diffusion.py.
+
+Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the notebook.
+"""
+
+from visionllm_edu.vision.diffusion import (
+    Denoiser, Painter, PainterConfig, make_coder, make_unet, noise_schedule, to_pictures,
+    to_pixels,
+)
+
+
+# nbs/53_diffusion.ipynb, cell 210124a6
+import pytest
+import torch
+from visionllm_edu.toybox.scene import render, split_scene
+
+
+def scenes(n, first=0): return [render(split_scene("train", first + i), 128).image for i in range(n)]
+
+
+# nbs/53_diffusion.ipynb, cell 4f31be45
+def test_pixels_and_back():
+    pictures = [p.resize((64, 64)) for p in scenes(2)]
+    pixels = to_pixels(pictures, 64)
+    assert pixels.shape == (2, 3, 64, 64) and -1 <= pixels.min() and pixels.max() <= 1
+    assert [p.tobytes() for p in to_pictures(pixels)] == [p.tobytes() for p in pictures]
+
+
+# nbs/53_diffusion.ipynb, cell 03050661
+def test_settings_must_fit():
+    with pytest.raises(ValueError, match="size is 60; accepted are multiples of 8"): PainterConfig(size=60)
+    with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(100, 200))
+    with pytest.raises(ValueError, match="edit_drop 0.5"): PainterConfig(edit_drop=0.5)
+    with pytest.raises(ValueError, match="prediction 'noise'; accepted"): PainterConfig(prediction="noise")
+
+
+# nbs/53_diffusion.ipynb, cell dd06a412
+def test_noise_is_one_line():
+    schedule, t = noise_schedule(), torch.tensor([0, 400])
+    x, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    a = schedule.alphas_cumprod[t][:, None, None, None]
+    torch.testing.assert_close(schedule.add_noise(x, noise, t), a.sqrt() * x + (1 - a).sqrt() * noise)
+
+
+# nbs/53_diffusion.ipynb, cell 924ed085
+def test_published_sizes():
+    cfg = PainterConfig.paper()
+    def count(module): return sum(p.numel() for p in module.parameters())
+    with torch.device("meta"):
+        coder, unet, editor = make_coder(cfg), make_unet(cfg, 4), make_unet(cfg, 8)
+    assert count(coder) == 83_653_863           # stable-diffusion-v1-5, vae
+    assert count(unet) == 859_520_964           # unet
+    assert count(editor) == 859_532_484         # instruct-pix2pix, unet: 4 more channels, 11,520 weights
+    assert cfg.shrink == 8 and unet.config.sample_size == 64
+
+
+# nbs/53_diffusion.ipynb, cell df3cabcd
+def tiny(kind=None):
+    torch.manual_seed(0)
+    painter = (kind or Painter)(PainterConfig.tiny())
+    torch.nn.init.normal_(painter.nothing)
+    return painter
+
+
+# nbs/53_diffusion.ipynb, cell 19c4145b
+def test_losses_reach_their_parts():
+    painter, pixels = tiny(Denoiser).train(), to_pixels(scenes(2), 16)
+    tokens = torch.randn(2, 16, 32, requires_grad=True)
+    def reached(loss):
+        painter.zero_grad()
+        loss.backward()
+        return {n for n, p in painter.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    vae, unet, editor = ({n for n, _ in painter.named_parameters() if n.startswith(part)}
+                         for part in ("vae", "unet", "editor"))
+    coding = reached(sum(painter.coding_losses(pixels).values()))
+    assert coding <= vae and len(coding) > 0.9 * len(vae)
+    drawn = reached(painter.noise_loss(pixels, tokens))
+    assert unet <= drawn | {"unet.conv_in.weight"} and not drawn & (vae | editor)
+    assert tokens.grad.abs().sum() > 0
+    edited = reached(painter.noise_loss(pixels, tokens, pixels))
+    assert len(edited & editor) == len(editor) and not edited & (vae | unet)
+
+
+# nbs/53_diffusion.ipynb, cell cdea5ae4
+def test_editor_begins_as_unet():
+    painter = tiny(Denoiser)
+    z, tokens, seen = torch.randn(2, 4, 8, 8), torch.randn(2, 16, 32), torch.randn(2, 4, 8, 8)
+    painter.begin_editor()
+    drawn = painter.predict(z, torch.tensor(9), tokens)
+    torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
+    assert bool(painter.begun)
+
+
+# nbs/53_diffusion.ipynb, cell 036a2b69
+def test_noise_loss_by_hand():
+    # the loss again, in the open: same dice, same picture, nothing dropped
+    painter, pixels, tokens = tiny(Denoiser).eval(), to_pixels(scenes(2), 16), torch.randn(2, 16, 32)
+    for prediction in ("epsilon", "v_prediction"):
+        painter.cfg.prediction, painter.cfg.drop = prediction, 0.0
+        torch.manual_seed(5)
+        loss = painter.noise_loss(pixels, tokens)
+        torch.manual_seed(5)
+        x = (painter.vae.encode(pixels).latent_dist.sample() - painter.mean) / painter.std
+        torch.rand(2)  # the dice for dropping
+        t, noise = torch.randint(1000, (2,)), torch.randn_like(x)
+        a = noise_schedule().alphas_cumprod[t][:, None, None, None]
+        guess = painter.unet(a.sqrt() * x + (1 - a).sqrt() * noise, t, tokens).sample
+        wanted = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x
+        torch.testing.assert_close(loss, ((guess - wanted) ** 2).mean())
+
+
+# nbs/53_diffusion.ipynb, cell 56d58e25
+def test_velocity_is_weighted_noise():
+    # an error in the velocity is the error in the noise that it implies, divided by alpha-bar
+    schedule, t = noise_schedule(), torch.tensor([100, 900])
+    x, noise, guess = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    a = schedule.alphas_cumprod[t][:, None, None, None]
+    noisy, v = schedule.add_noise(x, noise, t), schedule.get_velocity(x, noise, t)
+    implied = a.sqrt() * guess + (1 - a).sqrt() * noisy  # the noise, if this is the velocity
+    torch.testing.assert_close((guess - v) ** 2, (implied - noise) ** 2 / a, rtol=1e-3, atol=1e-4)
+
+
+# nbs/53_diffusion.ipynb, cell f7f2c08c
+def test_bad_requests():
+    painter, tokens, pictures = tiny(), torch.zeros(1, 16, 32), scenes(1)
+    for wrong, line in ((dict(num_inference_steps=0), "num_inference_steps is 0; accepted are whole numbers, 1 to 1000"),
+                        (dict(num_inference_steps=2.5), "num_inference_steps is 2.5"),
+                        (dict(guidance_scale=-1), "guidance_scale is -1; accepted are numbers from 0"),
+                        (dict(image_guidance_scale=float("nan")), "image_guidance_scale is nan"),
+                        (dict(guidance_scale="high"), "guidance_scale is 'high'"),
+                        (dict(height=20), "height is 20; accepted are multiples of 8"),
+                        (dict(width=0), "width is 0; accepted are multiples of 8"),
+                        (dict(generator=[torch.Generator()] * 2), "2 generators for 1 pictures")):
+        with pytest.raises(ValueError, match=line): painter.draw(tokens, **wrong)
+        with pytest.raises(ValueError, match=line): painter.edit(tokens, pictures, **wrong)
+    for none in (None, [], [None], pictures * 2):
+        with pytest.raises(ValueError, match="an edit needs a picture to change: 1 edits, "): painter.edit(tokens, none)
+
+
+# nbs/53_diffusion.ipynb, cell b5a67d39
+def test_batched_is_single():
+    painter, tokens, pictures = tiny(), torch.randn(2, 16, 32), scenes(2)
+    dice = lambda *seeds: [torch.Generator().manual_seed(k) for k in seeds]
+    few = dict(num_inference_steps=3, height=24, width=16)
+    def near(a, b): return max((torch.tensor(list(x.tobytes())) - torch.tensor(list(y.tobytes()))).abs().max() for x, y in zip(a, b)) <= 1
+    both = painter.draw(tokens, generator=dice(1, 2), **few)
+    alone = [painter.draw(tokens[k:k + 1], generator=dice(k + 1), **few)[0] for k in (0, 1)]
+    assert near(both, alone) and both[0].size == (16, 24)
+    changed = painter.edit(tokens, pictures, generator=dice(1, 2), num_inference_steps=3)
+    one = painter.edit(tokens[1:], pictures[1:], generator=dice(2), num_inference_steps=3)
+    assert near(changed[1:], one) and changed[0].size == pictures[0].size
+
+
+# nbs/53_diffusion.ipynb, cell e69e39bc
+def test_guidance_scales():
+    painter, t = tiny(), torch.tensor(500)
+    z, seen, tokens = torch.randn(3, 2, 4, 8, 8)[:2].unbind(0) + (torch.randn(2, 16, 32),)
+    nothing, blank = painter.nothing.expand_as(tokens), torch.zeros_like(seen)
+    with torch.no_grad():
+        full, none = painter.predict(z, t, tokens), painter.predict(z, t, nothing)
+        for s, wanted in ((1, full), (0, none), (3, none + 3 * (full - none))):
+            torch.testing.assert_close(painter.guided(z, t, tokens, None, s, 7.0), wanted)
+        full, look, none = (painter.predict(z, t, *c) for c in ((tokens, seen), (nothing, seen), (nothing, blank)))
+        for text, image, wanted in ((1, 1, full), (0, 1, look), (0, 0, none), (2, 3, none + 3 * (look - none) + 2 * (full - look))):
+            torch.testing.assert_close(painter.guided(z, t, tokens, seen, text, image), wanted)
+
+
+# nbs/53_diffusion.ipynb, cell 98b1c471
+def test_published_shapes():
+    with torch.device("meta"):
+        painter = Painter(PainterConfig.paper())
+        z, text, t = torch.empty(2, 4, 64, 64), torch.empty(2, 77, 768), torch.empty(2, dtype=torch.long)
+        assert painter.predict(z, t, text).shape == (2, 4, 64, 64)             # 512 pixels, to draw
+        z = z[..., :32, :32]
+        assert painter.predict(z, t, text, z).shape == (2, 4, 32, 32)          # 256 pixels, to edit
+        assert painter.encode(torch.empty(1, 3, 512, 512)).shape == (1, 4, 64, 64)
+        assert painter.decode(z).shape == (2, 3, 256, 256)
+    assert painter.editor.conv_in.weight.shape == (320, 8, 3, 3)
+    assert painter.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k.in_features == 768
+
+
+# nbs/53_diffusion.ipynb, cell 9196e11d
+def test_mini_fits_its_budget():
+    with torch.device("meta"): mini = Painter(PainterConfig.mini())
+    assert sum(p.numel() for p in mini.parameters()) < 18.6e6  # the reader adds 1.3 million
+
+
+# nbs/53_diffusion.ipynb, cell f5156eb5
+import os
+from functools import cache
+from PIL import Image, ImageDraw
+
+CODE_STEPS, DRAW_STEPS = (40, 25) if "IN_TEST" in os.environ else (180, 160)
+
+
+def box(colour, side):
+    image, x = Image.new("RGB", (16, 16), "#f4efe4"), 1 if side == "left" else 8
+    ImageDraw.Draw(image).rectangle((x, 5, x + 6, 11), fill=colour)
+    return image
+
+
+WORLD = [box(c, s) for c in ("red", "blue") for s in ("left", "right")]
+
+
+def learn(part, loss, steps, lr):
+    "Trains one part of a painter; returns the losses."
+    optimizer, curve = torch.optim.Adam(part.parameters(), lr), []
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        rate.step()
+        curve.append(value.item())
+    return curve
+
+
+@cache
+def learned():
+    "A small painter of `WORLD`, the tokens of its pictures, and its losses."
+    torch.manual_seed(0)
+    painter = Painter(PainterConfig.tiny(coder_channels=(16, 16), channels=(32,), tokens=4)).train()
+    pixels, tokens = to_pixels(WORLD, 16), torch.randn(4, 4, 32)
+    coding = learn(painter.vae, lambda: sum(painter.coding_losses(pixels).values()),
+                   CODE_STEPS, 8e-3)
+    loss = lambda: painter.noise_loss(pixels.repeat(4, 1, 1, 1), tokens.repeat(4, 1, 1))
+    return painter.eval(), tokens, coding, learn(painter.unet, loss, DRAW_STEPS, 6e-3)
+
+
+# nbs/53_diffusion.ipynb, cell caf04e9b
+def test_losses_fall():
+    painter, tokens, coding, drawing = learned()
+    first, last = (lambda curve: sum(curve[:5]) / 5), (lambda curve: sum(curve[-10:]) / 10)
+    assert last(coding) < 0.7 * first(coding) and last(drawing) < 0.85 * first(drawing)
+    assert not torch.allclose(painter.std, torch.ones(4, 1, 1))  # the spread of latents was noted

@@ -1,0 +1,124 @@
+"""Tests of visionllm_edu/vision/drawing.py.
+
+Generated from nbs/53a_drawing.ipynb by make export: do not edit, edit the notebook.
+"""
+
+from visionllm_edu.vision.drawing import (
+    DiffusionConfig, LatentDiffusion, PictureSample, TextEncoder, TextEncoderConfig,
+    make_reader,
+)
+
+
+# nbs/53a_drawing.ipynb, cell 1f493e92
+import pytest
+import torch
+from visionllm_edu.language.vocabulary import Vocabulary
+from visionllm_edu.toybox.scene import render, split_scene
+from visionllm_edu.vision.diffusion import PainterConfig
+
+CAPTIONS = ["A red ball.", "A blue car at night.", "Two dogs on a meadow."]
+
+
+def scenes(n, first=0): return [render(split_scene("train", first + i), 128).image for i in range(n)]
+
+
+def vocabulary(): return Vocabulary.train(CAPTIONS * 9, 300, range=1, num_classes=1, max_points=1)
+
+
+def tiny():
+    torch.manual_seed(0)
+    return LatentDiffusion.assemble(DiffusionConfig.tiny(), vocabulary())
+
+
+# nbs/53a_drawing.ipynb, cell 49ccb40b
+def test_reader_and_painter_must_fit():
+    with pytest.raises(ValueError, match="77 tokens of width 192, the UNet takes 16 of width 32"):
+        DiffusionConfig(painter=PainterConfig.tiny())
+
+
+# nbs/53a_drawing.ipynb, cell f3846506
+def test_texts_fill_their_places():
+    reader = TextEncoder(TextEncoderConfig.tiny(), vocabulary())
+    v, ids = reader.vocabulary, reader.ids(["A red ball.", ""])
+    assert ids.shape == (2, 16) and (ids[:, 0] == v.bos_id).all() and (ids[:, -1] == v.eos_id).all()
+    assert v.decode(ids[0], skip_special=True) == "A red ball." and (ids[1, 1:] == v.eos_id).all()
+    assert reader(ids).shape == (2, 16, 32) and len(reader.ids([])) == 0
+    with pytest.raises(ValueError, match="tokens; accepted are 14"): reader.ids(["A red ball. " * 6])
+    with pytest.raises(ValueError, match="a text is a str, got 7"): reader.ids([7])
+    assert reader.ids(["A red ball. " * 6], cut=True).shape == (1, 16)
+
+
+# nbs/53a_drawing.ipynb, cell 9775d98d
+def test_paper_reader():
+    with torch.device("meta"): reader = make_reader(TextEncoderConfig.paper(), 49408)
+    assert sum(p.numel() for p in reader.parameters()) == 123_060_480  # CLIP ViT-L/14's text half
+    assert DiffusionConfig.paper().painter.size == 512
+
+
+# nbs/53a_drawing.ipynb, cell 9b16adeb
+def test_draw_and_edit():
+    model, picture = tiny(), scenes(1)[0]
+    drawn = model.draw("A red ball.", num_inference_steps=2, generator=torch.Generator().manual_seed(1))
+    again = model.draw(["A red ball."], num_inference_steps=2, generator=torch.Generator().manual_seed(1))
+    assert drawn[0].size == (16, 16) and drawn[0].tobytes() == again[0].tobytes()
+    assert model.edit("Make it night.", picture, num_inference_steps=1)[0].size == picture.size
+    assert len(model.edit(["Make it night.", "Make it day."], [picture] * 2, num_inference_steps=1)) == 2
+    assert model.draw([], num_inference_steps=1) == []
+    for wrong in (lambda: model.edit("Make it night.", None), lambda: model.edit(["Make it night."], None),
+                  lambda: model.edit(["Make it night."] * 2, [picture])):
+        with pytest.raises(ValueError, match="an edit needs a picture to change"): wrong()
+
+
+# nbs/53a_drawing.ipynb, cell 174e8272
+def test_a_batch_is_its_samples():
+    model, (a, b) = tiny().train(), scenes(2)
+    mixed = [PictureSample("code", a), PictureSample("draw", a, "A red ball."),
+             PictureSample("edit", a, "Make it night.", b), PictureSample("draw", b, "Two dogs.")]
+    batch = model.collate(mixed)
+    assert batch.rows("draw").tolist() == [1, 3] and batch.pixels.shape == (4, 3, 16, 16)
+    terms = model.losses(batch)
+    assert set(terms) == {"pixels", "kl", "draw", "edit"} and all(x.isfinite() for x in terms.values())
+    sum(terms.values()).backward()
+    assert all(any(p.grad is not None for p in part.parameters()) for part in model.children())
+    with pytest.raises(ValueError, match="unknown task 'paint'"): model.collate([PictureSample("paint", a)])
+    with pytest.raises(ValueError, match="is an edit without a picture to change"):
+        model.collate([PictureSample("edit", a, "Make it night.")])
+
+
+# nbs/53a_drawing.ipynb, cell f4382fdd
+def test_weights_come_back():
+    from tempfile import TemporaryDirectory
+    model = tiny()
+    model.painter.std.fill_(3.0)
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        again = LatentDiffusion.from_pretrained(folder)
+    assert all(torch.equal(x, y) for x, y in zip(model.state_dict().values(), again.state_dict().values()))
+    assert again.cfg == model.cfg and again.painter.std[0] == 3
+
+
+# nbs/53a_drawing.ipynb, cell f288cb63
+import os
+from functools import cache
+
+
+@cache
+def learned(steps=25 if "IN_TEST" in os.environ else 60):
+    "Losses of a tiny model that learns two scenes."
+    model, curve = tiny().train(), []
+    pairs = [PictureSample("draw", p, t) for p, t in zip(scenes(2), CAPTIONS)]
+    batch, optimizer = model.collate(pairs * 2), torch.optim.Adam(model.parameters(), 4e-3)
+    for _ in range(steps):
+        torch.manual_seed(1)
+        loss = sum(model.losses(batch).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    return curve
+
+
+# nbs/53a_drawing.ipynb, cell 073759c3
+def test_loss_falls():
+    curve = learned()
+    assert curve[-1] < 0.9 * curve[0]
