@@ -179,6 +179,19 @@ def test_batches_may_be_alike_and_ranges_drawn():
     assert set(asked[:40]) == {RANGE} and 64 <= min(asked[40:]) < RANGE and 10 < asked[40:].count(RANGE) < 30
 
 
+# nbs/14_tasks.ipynb, cell c264ccac
+def test_strangers_make_lists_longer_and_change_no_object():
+    data = shapes_data(n=3)
+    plain, more = (TaskMixture(data, {"detect": 1.0}, full_list=1.0, strangers=share) for share in (0.0, 1.0))
+    for i in range(30):
+        a, b = plain[i], more[i]
+        added = [name for name in b.instruction.categories if name not in data.categories]
+        assert 1 <= len(added) <= 8 and [n for n in b.instruction.categories if n in data.categories] == data.categories
+        named = lambda s: sorted((s.instruction.categories[c], *map(float, box)) for c, box in zip(s.labels, s.boxes_xyxy_px))
+        assert a.image_id != b.image_id or named(a) == named(b)
+    assert "strangers" not in str(plain[0]) and set(plain[0].instruction.categories) == set(data.categories)
+
+
 # nbs/14_tasks.ipynb, cell d4b2b518
 def test_sample_i_is_always_the_same():
     from torch.utils.data import DataLoader

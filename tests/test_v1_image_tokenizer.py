@@ -14,13 +14,31 @@ from visionllm_edu.data.coco import COLOURS, SHAPES, image_to_tensor, shape_poly
 from visionllm_edu.language.instructions import template_texts
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.image_tokenizer import (
-    ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, Proposals, home_cells,
-    match_cost, proposal_loss, tokenizer_loss,
+    ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, Proposals, ShapeHead,
+    home_cells, match_cost, proposal_loss, shape_loss, tokenizer_loss,
 )
 from visionllm_edu.v1.language_guidance import LanguageGuidance, LanguageGuidanceConfig, TextEncoder
 from visionllm_edu.vision.backbone import Backbone, BackboneConfig
 from visionllm_edu.vision.deformable import reference_grid
 from visionllm_edu.vision.matching import focal_loss, hungarian
+
+
+# nbs/31_image_tokenizer.ipynb, cell 5d684773
+def test_a_curve_can_be_any_outline():
+    import math
+
+    torch.manual_seed(0)
+    head, e = ShapeHead(8, waves=3), torch.randn(2, 8)
+    few, many = head.outline(e, 8), head.outline(e, 24)
+    torch.testing.assert_close(few, many[:, ::3])                    # the same curve, fewer points
+    a = head.curve(e).view(2, 2, 7)
+    by_hand = a[..., 0] + sum(a[..., h] * math.cos(2 * math.pi * h * 5 / 8) + a[..., 3 + h] * math.sin(2 * math.pi * h * 5 / 8) for h in (1, 2, 3))
+    torch.testing.assert_close(few[:, 5], by_hand)
+    assert head.pose(e, 17).shape == (2, 17, 2)
+    true = few.detach().clone() + 0.1
+    true[0, 3:] = float("nan")
+    torch.testing.assert_close(shape_loss(few, true), torch.tensor(0.2))
+    assert shape_loss(few, torch.full_like(few, float("nan"))) == 0
 
 
 # nbs/31_image_tokenizer.ipynb, cell 27aa1e18

@@ -207,6 +207,26 @@ def test_aids_name_matched_tokens_and_refuse_the_rest():
     torch.testing.assert_close(found, by_hand / sum(len(q) for q, _ in matches))
 
 
+# nbs/33_v1_model.ipynb, cell abdbcdc6
+def test_tokens_show_the_scene_and_know_shapes():
+    torch.manual_seed(0)
+    data, cfg = scenes(), VisionLLMv1Config.tiny()
+    samples = six_tasks(data, k=1)
+    words = [s for s in samples if s.instruction.is_text]
+    assert all(len(s.scene_px) == (~data.sample(1, image=False).crowd).sum() for s in words)
+    deaf = build(cfg, template_vocabulary(data.categories))
+    silent = deaf.losses(deaf.collate(words))
+    assert silent["word"] > 0 and not silent.keys() & {"naming", "shape"} and silent.get("center", 0) == 0
+    cfg = replace(cfg, whole_scene=True, tokenizer=replace(cfg.tokenizer, shape_weight=20.0))
+    model = build(cfg, template_vocabulary(data.categories))
+    terms = model.losses(model.collate(words))
+    assert {"word", "objectness", "center", "extent"} <= terms.keys()
+    terms = model.losses(model.collate(samples))
+    terms["shape"].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tokenizer.decoder.parameters())
+    assert all(p.grad is None for p in model.decoder.parameters())
+
+
 # nbs/33_v1_model.ipynb, cell f6e0aa43
 def test_second_forward_equals_the_first():
     data = scenes()

@@ -179,7 +179,7 @@ def test_the_form_is_laid_out():
     assert form.fields["scene"].max == 4 and all(form.buttons[task].tooltip for task in OFFERED)
 
 
-# nbs/63_v2_playground.ipynb, cell d7fbfcfc
+# nbs/63_v2_playground.ipynb, cell 872b50b9
 @cache
 def two_scenes():
     two_scenes.folder = TemporaryDirectory()
@@ -199,7 +199,7 @@ def say(play, text):
     play.fields["request"].value = text
     play.buttons["send"].click()
 
-def complaint(play): return play.note.value.removeprefix('<div class="wrong">').removesuffix("</div>")
+def note_of(play): return play.note.value.removeprefix('<div class="wrong">').removesuffix("</div>")
 
 
 # nbs/63_v2_playground.ipynb, cell d4d7b32c
@@ -223,7 +223,7 @@ def test_a_chat_by_hand():
     assert play.replies == [] and play.canvas.earlier == () and play.picture.value == bare and "in your own words" in play.words.value
 
 
-# nbs/63_v2_playground.ipynb, cell de8cc225
+# nbs/63_v2_playground.ipynb, cell bbda877e
 def test_nothing_is_lost_where_something_is_wrong():
     play = chat_with()
     say(play, "Find balls and kites.")
@@ -233,7 +233,7 @@ def test_nothing_is_lost_where_something_is_wrong():
     for text, why in (("", "a request is a text"), ("   ", "a request is a text"), ("Segment it.", "<region> 0 times, but 1 regions"),
                       ("Segment <region> and <region>.", "<region> 2 times")):
         say(play, text)
-        assert why in complaint(play).replace("&lt;", "<").replace("&gt;", ">") and not set(complaint(play)) & set("\n<")
+        assert why in note_of(play).replace("&lt;", "<").replace("&gt;", ">") and not set(note_of(play)) & set("\n<")
         assert state() == before and play.fields["request"].value == text and not play.buttons["send"].disabled
     say(play, "Segment <region>.")
     assert play.note.value == "" and len(play.replies) == 2
@@ -246,13 +246,13 @@ def uploaded(content, name="mine.png"):
              "last_modified": datetime(2026, 1, 1)},)
 
 
-# nbs/63_v2_playground.ipynb, cell 35a24224
+# nbs/63_v2_playground.ipynb, cell 2047431d
 def test_pictures_come_and_go():
     play = chat_with()
     say(play, "Find balls.")
     kept = play.replies
     play.fields["upload"].value = uploaded(b"hello")
-    assert complaint(play).startswith("mine.png is no picture") and play.replies is kept       # the chat is still there
+    assert note_of(play).startswith("mine.png is no picture") and play.replies is kept       # the chat is still there
     say(play, "And kites?")
     assert len(play.replies) == 2
     play.fields["upload"].value = uploaded(to_png(Image.new("RGB", (50, 30), "white")))
@@ -300,7 +300,7 @@ def test_thresholds_and_films():
     assert not play.film.value
 
 
-# nbs/63_v2_playground.ipynb, cell dde9ff8a
+# nbs/63_v2_playground.ipynb, cell c21ab918
 def test_a_real_model_talks():
     torch.manual_seed(0)
     captions = [two_scenes().sample(k, image=False).captions[0] for k in range(2)]
@@ -314,7 +314,7 @@ def test_a_real_model_talks():
     say(play, "[DET] <b>Hello</b> <link>")                                                     # letters, and no harm
     assert len(play.replies[1].turns) == 2 and bytes(play.film.value).startswith(b"\x89PNG") and "<b>" not in play.words.value
     say(play, "And " + " and ".join(f"thing {k}" for k in range(700)))
-    assert "places" in complaint(play) and len(play.replies) == 2
+    assert "places" in note_of(play) and len(play.replies) == 2
 
 
 # nbs/63_v2_playground.ipynb, cell f5f8bb36

@@ -3,6 +3,8 @@
 Generated from nbs/61_v2_stages.ipynb by make export: do not edit, edit the notebook.
 """
 
+import pytest
+
 from visionllm_edu.v2.model import VisionLLMv2Config
 from visionllm_edu.v2_stages import V2, v2_recipe, v2_stages
 
@@ -13,10 +15,8 @@ def test_recipes_without_stages():
     with pytest.raises(ValueError, match="juggle; accepted are caption"): v2_recipe(steps=1, tasks=["juggle"])
 
 
-# nbs/61_v2_stages.ipynb, cell 49d61947
+# nbs/61_v2_stages.ipynb, cell 9df3d84c
 from dataclasses import replace
-
-import pytest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 

@@ -168,10 +168,10 @@ def test_two_forwards_are_equal_and_inputs_stay():
     assert all(map(torch.equal, given, before))
 
 
-# nbs/43_super_link.ipynb, cell f3899fd8
+# nbs/43_super_link.ipynb, cell 1f5485c5
 def test_an_echo_of_words_alone():
-    link = small_link()
-    v, quiet = link.vocabulary, small_link(echo=False)
+    link, quiet = small_link(kind=LinkReader), small_link(kind=LinkReader, echo=False)
+    v = link.vocabulary
     (ids,), _ = pad_ids([chat(v, ("find a dog and a cat", "dog[DET], cat[SEG].")).ids], v)
     rows, heard = link.language_model.embed(ids), link.words(ids[None])[0]
     spoken = [k for k in range(len(ids)) if v.kind(ids[k]) != "link"]

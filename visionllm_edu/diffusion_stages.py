@@ -99,7 +99,7 @@ EDITS_READ = 2000  # scenes whose edits a vocabulary is trained on
 DIFFUSION = Course(LatentDiffusion, picture_vocabulary, picture_mixture,
                    find=lambda model, images, names: [None] * len(images))  # it finds no objects
 
-# %% ../nbs/53b_diffusion_stages.ipynb #55ac0175
+# %% ../nbs/53b_diffusion_stages.ipynb #c297f52f
 def diffusion_stages(
     minutes: float = 180.0,  # of all stages together
     seed: int = 0,
@@ -110,7 +110,7 @@ def diffusion_stages(
     common = dict(batch_size=batch_size, seed=seed, matmul="medium", warmup_steps=100)
     return {
         "0-code": Recipe({"code": 1.0}, minutes=45 * share, **common,
-                         frozen=("painter.unet", "painter.editor", "language_model")),
+                         frozen=("painter.unet", "painter.editor", "text_encoder")),
         "1-draw": Recipe({"draw": 1.0}, minutes=75 * share, **common,
                          frozen=("painter.vae", "painter.editor")),
         "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, **common,

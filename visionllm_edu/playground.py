@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USES', 'ALWAYS', 'CSS', 'names_in', 'other_tokens', 'compose', 'Answer', 'ask', 'reply_ids', 'token_html',
-           'film_strip', 'complaint', 'read_upload', 'make_fields', 'Playground']
+           'film_strip', 'complaint', 'read_upload', 'make_fields', 'Form', 'Playground']
 
 # %% ../nbs/37_using.ipynb #4e80c8ab
 import html
@@ -176,9 +176,9 @@ CSS = f"""<style>
 """ + "".join(f".t-{kind} {{ background: {tint(colour, 0.14 if kind == 'text' else 0.35)} }}\n"
               for kind, colour in KINDS.items()) + "</style>"
 
-# %% ../nbs/37_using.ipynb #50536771
-class Playground:
-    "A form around a model: choose a picture, compose an instruction, see prompt, tokens, answer."
+# %% ../nbs/37_using.ipynb #eadf5abd
+class Form:
+    "A form around a model: fields on the left, room for picture, prompt and tokens on the right."
 
     def __init__(
         self,
@@ -195,6 +195,32 @@ class Playground:
         parts = zip(([widgets.HTML("<h4>picture</h4>"), *form], answer), ("0 0 320px", "1 1 440px"))
         self.widget = widgets.HBox([widgets.VBox(p, layout={"flex": f}) for p, f in parts],
                                    layout={"flex_flow": "row wrap"}).add_class("playground")
+
+    def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)
+
+    @property
+    def image(self) -> Image.Image:
+        "The picture to ask about; raises `ValueError` where an upload isn't one."
+        files = self.fields["upload"].value
+        return read_upload(files[-1]) if files else self.data.image(self.fields["scene"].value)
+
+    @property
+    def instruction(self) -> Instruction:
+        "What the form asks; raises `ValueError` where it doesn't say enough."
+        form = {name: field.value for name, field in self.fields.items()}
+        if form["words"].strip(): return as_instruction(form["words"], self.model.cfg.categories)
+        wanted = {name: form[name] for name in USES[form["task"]] if name != "threshold"}
+        if form["task"] == "pose":
+            joints = [self.data.keypoints_of.get(name, ()) for name in names_in(form["classes"])]
+            wanted["points"] = max(map(len, joints), default=0) or COCO_KEYPOINTS
+        return compose(form["task"], **wanted)
+
+# %% ../nbs/37_using.ipynb #75b974b5
+class Playground(Form):
+    "The form at work: choose a picture, compose an instruction, see prompt, tokens, answer."
+
+    def __init__(self, model: VisionLLMv1, data: CocoData | None = None):
+        super().__init__(model, data)
         self._offer()
         self.refresh()
         for field in self.fields.values(): field.observe(self._changed, "value")
@@ -224,23 +250,6 @@ class Playground:
             self.refresh()
         finally: self._busy = False
 
-    @property
-    def image(self) -> Image.Image:
-        "The picture to ask about; raises `ValueError` where an upload isn't one."
-        files = self.fields["upload"].value
-        return read_upload(files[-1]) if files else self.data.image(self.fields["scene"].value)
-
-    @property
-    def instruction(self) -> Instruction:
-        "What the form asks; raises `ValueError` where it doesn't say enough."
-        form = {name: field.value for name, field in self.fields.items()}
-        if form["words"].strip(): return as_instruction(form["words"], self.model.cfg.categories)
-        wanted = {name: form[name] for name in USES[form["task"]] if name != "threshold"}
-        if form["task"] == "pose":
-            joints = [self.data.keypoints_of.get(name, ()) for name in names_in(form["classes"])]
-            wanted["points"] = max(map(len, joints), default=0) or COCO_KEYPOINTS
-        return compose(form["task"], **wanted)
-
     def refresh(self) -> None:
         "Asks what the form says and shows the answer; or one line that says what is wrong."
         task, free = self.fields["task"].value, bool(self.fields["words"].value.strip())
@@ -266,5 +275,3 @@ class Playground:
         self.prompt.value = f"<h4>prompt, {len(prompt)} tokens</h4>" + token_html([prompt], v)
         self.tokens.value = f"<h4>reply, {sum(map(len, rows))} tokens</h4>" + token_html(rows, v)
         self.film.value, self.film.layout.display = film, None if film else "none"
-
-    def _repr_mimebundle_(self, **kwargs): return self.widget._repr_mimebundle_(**kwargs)

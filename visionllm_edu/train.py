@@ -46,7 +46,7 @@ from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #7fdd14b7
+# %% ../nbs/34_train.ipynb #8c6bb7e4
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -74,6 +74,7 @@ class Recipe:
     source: str = "pictures"  # v1 and v2: "words" about told pictures; v1: "drills", "prompts"; v2: "eyes"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
+    strangers: float = 0.0  # share of lists of all categories with names of nothing in them
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
     language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
@@ -339,7 +340,7 @@ def check_resumable(out: Path, card: dict) -> None:
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
 
-# %% ../nbs/34_train.ipynb #6d0b2160
+# %% ../nbs/34_train.ipynb #c40913ce
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -358,6 +359,7 @@ def mixture_for(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> TaskM
     if r.source == "prompts": return PromptMixture(data, r.seed)
     drawn = dict(seed=r.seed, batch=r.batch_size, image_size=cfg.image_size,
                  first_caption=r.first_caption, full_list=r.full_list, other_ranges=r.other_ranges,
+                 strangers=r.strangers,
                  random_classes=r.random_classes, max_categories=r.max_categories)
     if r.source == "words": return ToldMixture(data, r.tasks, alike=True, **drawn)
     seen = TaskMixture(data, r.tasks, **drawn)
@@ -484,7 +486,7 @@ def train_model(
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()
 
-# %% ../nbs/34_train.ipynb #6484e43a
+# %% ../nbs/34_train.ipynb #183e7296
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
     "Parts of the model, by name, learn no more; ValueError for a name that it has not."
     modules = dict(model.named_modules())
@@ -500,8 +502,10 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     seed_everything(recipe.seed, verbose=False)
     if start: model = course.kind.from_pretrained(start)
     else: model = course.kind.assemble(cfg, course.vocabulary(data))
-    if recipe.lora_rank: model.language_model.add_lora(recipe.lora_rank)
-    model.cfg = replace(cfg, language_model=model.language_model.cfg)
+    model.cfg = cfg
+    if recipe.lora_rank:
+        model.language_model.add_lora(recipe.lora_rank)
+        model.cfg = replace(cfg, language_model=model.language_model.cfg)
     course.check(model, data, recipe)
     if os.environ.get("LOCAL_RANK", "0") != "0": return model  # a further process of a run
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)

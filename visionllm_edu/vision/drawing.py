@@ -6,7 +6,7 @@
 __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_reader', 'TextEncoder', 'PictureSample', 'PictureBatch',
            'LatentDiffusion']
 
-# %% ../../nbs/53a_drawing.ipynb #8d49c701
+# %% ../../nbs/53a_drawing.ipynb #dabf54b7
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,9 +20,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from ..language.vocabulary import Vocabulary
 from ..reply import answering_mode
 from ..settings import OnDisk, of_size
-from .diffusion import Painter, PainterConfig, to_pictures, to_pixels
+from ..steps import Steps
+from .diffusion import Painter, PainterConfig, to_pixels
 
-# %% ../../nbs/53a_drawing.ipynb #b6ca0e3c
+# %% ../../nbs/53a_drawing.ipynb #ed4c4113
 @dataclass
 class TextEncoderConfig:
     "Sizes of CLIP's text half; the defaults are those of `.mini()`."
@@ -53,10 +54,10 @@ class DiffusionConfig:
     lr: float = 5e-4
     weight_decay: float = 0.01
     painter: PainterConfig = field(default_factory=PainterConfig.mini)
-    language_model: TextEncoderConfig = field(default_factory=TextEncoderConfig.mini)
+    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig.mini)
 
     def __post_init__(self):
-        painter, reader = self.painter, self.language_model
+        painter, reader = self.painter, self.text_encoder
         if (painter.width, painter.tokens) == (reader.width, reader.tokens): return
         raise ValueError(f"the text encoder gives {reader.tokens} tokens of width {reader.width}, "
                          f"the UNet takes {painter.tokens} of width {painter.width}")
@@ -109,7 +110,7 @@ class TextEncoder(nn.Module):
         if not len(ids): return torch.zeros(0, self.cfg.tokens, self.cfg.width, device=ids.device)
         return self.clip(input_ids=ids).last_hidden_state
 
-# %% ../../nbs/53a_drawing.ipynb #79b0ce4f
+# %% ../../nbs/53a_drawing.ipynb #431060fa
 PICTURE_TASKS = ("code", "draw", "edit")
 
 
@@ -137,12 +138,14 @@ class PictureBatch:
         places = [k for k, own in enumerate(self.tasks) if own == task]
         return torch.tensor(places, dtype=torch.long, device=self.pixels.device)
 
+    def __len__(self) -> int: return len(self.tasks)
+
     def to(self, device) -> "PictureBatch":
         tensors = (self.pixels, self.ids, self.sources)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
 
-# %% ../../nbs/53a_drawing.ipynb #7a1d37b6
-class LatentDiffusion(OnDisk, LightningModule, PyTorchModelHubMixin):
+# %% ../../nbs/53a_drawing.ipynb #24aa1664
+class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "A reader and a painter: pictures from sentences, and changes to pictures."
 
     settings = DiffusionConfig
@@ -151,7 +154,7 @@ class LatentDiffusion(OnDisk, LightningModule, PyTorchModelHubMixin):
         super().__init__()
         self.cfg, self.vocabulary = cfg, vocabulary
         self.painter = Painter(cfg.painter)
-        self.language_model = TextEncoder(cfg.language_model, vocabulary)
+        self.text_encoder = TextEncoder(cfg.text_encoder, vocabulary)
 
     @classmethod
     def assemble(cls, cfg: DiffusionConfig, vocabulary: Vocabulary) -> "LatentDiffusion":
@@ -169,7 +172,7 @@ class LatentDiffusion(OnDisk, LightningModule, PyTorchModelHubMixin):
         size = self.cfg.painter.size
         return PictureBatch(
             [s.task for s in samples], to_pixels([s.picture for s in samples], size),
-            self.language_model.ids([s.text for s in samples], cut=True),
+            self.text_encoder.ids([s.text for s in samples], cut=True),
             to_pixels([s.picture if s.source is None else s.source for s in samples], size))
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
@@ -181,26 +184,14 @@ class LatentDiffusion(OnDisk, LightningModule, PyTorchModelHubMixin):
             some = batch.rows(task)
             if not len(some): continue
             source = batch.sources[some] if task == "edit" else None
-            tokens = self.language_model(batch.ids[some])
+            tokens = self.text_encoder(batch.ids[some])
             loss = self.painter.noise_loss(batch.pixels[some], tokens, source)
             terms[task] = loss * len(some) / len(batch.tasks)
         return terms
 
-    def training_step(self, batch: PictureBatch, _=None) -> Tensor:
-        losses = self.losses(batch)
-        total = sum(losses.values())
-        logged = {f"train/{k}": x.detach() for k, x in {**losses, "loss": total}.items()}
-        self.log_dict(logged, batch_size=len(batch.tasks))
-        return total
-
-    def peak_rates(self) -> list[float]:
-        "Learning rates of the optimiser's groups: painter, reader."
-        return [self.cfg.lr] * 2
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        groups = [{"params": [p for p in part.parameters() if p.requires_grad], "lr": lr}
-                  for part, lr in zip((self.painter, self.language_model), self.peak_rates())]
-        return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=self.cfg.weight_decay)
+    def groups(self) -> list[tuple]:
+        "Painter and reader, at one rate."
+        return [(self.painter.parameters(), self.cfg.lr), (self.text_encoder.parameters(), self.cfg.lr)]
 
     def read(
         self,
@@ -209,8 +200,8 @@ class LatentDiffusion(OnDisk, LightningModule, PyTorchModelHubMixin):
     ) -> Tensor:  # (n, t, width)
         "What steers the painter, without gradient: the target of v2's caption loss."
         texts = [texts] if isinstance(texts, str) else list(texts)
-        with answering_mode(self.language_model):
-            return self.language_model(self.language_model.ids(texts, cut).to(self.device))
+        with answering_mode(self.text_encoder):
+            return self.text_encoder(self.text_encoder.ids(texts, cut).to(self.device))
 
     def draw(
         self,
