@@ -138,10 +138,9 @@ def tiles(scores: Mapping[str, Mapping]) -> str:
                      f'<i style="width:{share:.0%}"></i></div>')
     return f'<div class="tiles">{"".join(parts)}</div>'
 
-# %% ../nbs/36_demo.ipynb #25f7b482
-def answers(model: VisionLLMv1, asks: list[Ask]) -> list[Reply]:
-    "Replies to all that is asked about a picture; to a phrase the best guess, however unsure."
-    images, asked = [ask.true.image for ask in asks], [ask.instruction for ask in asks]
+# %% ../nbs/36_demo.ipynb #17048a71
+def answers(model: VisionLLMv1, images: list, asked: list[Instruction]) -> list[Reply]:
+    "A reply to each instruction; to a phrase the best guess, however unsure."
     replies = model.respond(images, asked)
     for k, instruction in enumerate(asked):
         if instruction.task != "ground": continue
@@ -153,7 +152,8 @@ def answers(model: VisionLLMv1, asks: list[Ask]) -> list[Reply]:
 def scene_section(model: VisionLLMv1, data: CocoData, i: int) -> str:
     "One picture: the talk about it on the left, objects on the right."
     asks = requests_for(data, i)
-    pairs = list(zip(asks, answers(model, asks)))
+    images, asked = [ask.true.image for ask in asks], [ask.instruction for ask in asks]
+    pairs = list(zip(asks, answers(model, images, asked)))
     words = "".join(turn(a, r) for a, r in pairs if a.instruction.is_text)
     cards = "".join(object_card(a, r) for a, r in pairs if not a.instruction.is_text)
     seen = figure(draw_detections(asks[0].true.image, {}), f"scene {i + 1}", f"Scene {i + 1}")
@@ -179,7 +179,7 @@ def journey_section(model: VisionLLMv1, data: CocoData) -> str:
     return ("<p>One request on its way through the model: everything in scene 1.</p>"
             + image_tag(strip.data, "png", strip.alt))
 
-# %% ../nbs/36_demo.ipynb #47921532
+# %% ../nbs/36_demo.ipynb #e3e58cc5
 def variations(data: CocoData, i: int = 0) -> list[tuple[str, Instruction]]:
     "(what is changed, the instruction) for image i: one picture, many ways to ask."
     sample = data.sample(i, image=False)
@@ -200,7 +200,7 @@ def variations(data: CocoData, i: int = 0) -> list[tuple[str, Instruction]]:
 def steering_section(model: VisionLLMv1, data: CocoData, i: int = 0) -> str:
     "One picture under many instructions: what words alone change."
     asked, image = variations(data, i), data.image(i)
-    replies = model.respond([image] * len(asked), [q for _, q in asked])
+    replies = answers(model, [image] * len(asked), [q for _, q in asked])
     cards = [f'<article class="card {q.task}">{figure(r.detections.draw(image), words, r.alt)}'
              f"<details><summary>prompt and tokens</summary><p>{html.escape(q.text)}</p>"
              f"<pre>{html.escape(r.text) or NO_SET}</pre></details></article>"
