@@ -16,21 +16,21 @@ from visionllm_edu.train import Recipe, read_losses
 from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
 
 
-# nbs/53b_diffusion_stages.ipynb, cell f1a9c41d
+# nbs/53b_diffusion_stages.ipynb, cell f24b7002
 def test_samples_by_number():
     data = load_data("toybox:train:16")
-    a, b = (PictureMixture(data, {"code": 1, "draw": 2, "edit": 2}, 3) for _ in range(2))
-    other = PictureMixture(data, {"code": 1, "draw": 2, "edit": 2}, 4)
+    a, b = (PictureMixture(data, {"reconstruct": 1, "draw": 2, "edit": 2}, 3) for _ in range(2))
+    other = PictureMixture(data, {"reconstruct": 1, "draw": 2, "edit": 2}, 4)
     seen = lambda s: (s.task, s.text, s.picture.tobytes(), s.source and s.source.tobytes())
     rows = [seen(a[i]) for i in range(12)]
     assert rows == [seen(b[i]) for i in reversed(range(12))][::-1]
     assert rows != [seen(other[i]) for i in range(12)]
-    assert {row[0] for row in rows} == {"code", "draw", "edit"}
+    assert {row[0] for row in rows} == {"reconstruct", "draw", "edit"}
     edit = next(a[i] for i in range(12) if a[i].task == "edit")
     assert edit.source.tobytes() != edit.picture.tobytes() and edit.text.endswith(".")
 
 
-# nbs/53b_diffusion_stages.ipynb, cell c7f213ea
+# nbs/53b_diffusion_stages.ipynb, cell 7e5968a4
 def test_what_is_refused():
     with TemporaryDirectory() as folder:
         shapes = load_data(write_shapes(folder, "train", 4, (64, 64), 0))
@@ -38,11 +38,11 @@ def test_what_is_refused():
             PictureMixture(shapes, {"edit": 1.0})
         assert PictureMixture(shapes, {"draw": 1.0})[0].text  # captions are enough to draw
     for tasks in ({}, {"paint": 1.0}, {"draw": 0.0}):
-        with pytest.raises(ValueError, match="accepted are weights above 0 for some of code, draw, edit"):
+        with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, edit"):
             PictureMixture(load_data("toybox:train:16"), tasks)
 
 
-# nbs/53b_diffusion_stages.ipynb, cell b9023703
+# nbs/53b_diffusion_stages.ipynb, cell e29b953b
 def test_three_stages():
     short = {name: replace(r, steps=2, minutes=None, batch_size=4) for name, r in diffusion_stages().items()}
     data, cfg = load_data("toybox:train:16"), DiffusionConfig.tiny()
@@ -51,13 +51,13 @@ def test_three_stages():
     def same(a, b): return all(torch.equal(x, y) for x, y in zip(a, b))
     with TemporaryDirectory() as out:
         train_stages(data, dict([*short.items()][:2]), out, cfg, **quiet)
-        coded, drew = (LatentDiffusion.from_pretrained(Path(out, n, "weights")) for n in ("0-code", "1-draw"))
+        coded, drew = (LatentDiffusion.from_pretrained(Path(out, n, "weights")) for n in ("0-autoencoder", "1-draw"))
         assert same(part(coded, "painter.vae"), part(drew, "painter.vae"))
         assert not same(part(coded, "painter.unet"), part(drew, "painter.unet"))
         assert same(part(coded, "painter.editor"), part(drew, "painter.editor"))
         assert not drew.painter.begun and not torch.equal(coded.painter.std, torch.ones(4, 1, 1))
         model = train_stages(data, short, out, cfg, resume=True, **quiet)
         assert model.painter.begun and same(part(model, "painter.vae"), part(coded, "painter.vae"))
-        assert set(read_losses(Path(out, "0-code", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
+        assert set(read_losses(Path(out, "0-autoencoder", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
         assert {"edit", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
         assert model.cfg.categories == tuple(data.categories)

@@ -4,15 +4,13 @@ Generated from nbs/42a_chat_tasks.ipynb by make export: do not edit, edit the no
 """
 
 from visionllm_edu.v2.chat_tasks import (
-    Asking, ChatSample, Page, Region, Target, ask_answer, ask_caption, ask_choice, ask_detect,
-    ask_ground, ask_grounded_caption, ask_pose, ask_segment, ask_semantic, chat_of, check_chat,
-    draw_classes, link_name, linked_spans, links_to, merged, plain, routed, sigmas_of,
-    target_of,
+    Asking, ChatSample, Page, Region, Target, ask_detect, ask_ground, ask_grounded_caption,
+    ask_pose, ask_segment, ask_semantic, chat_of, check_chat, draw_classes, link_name,
+    linked_spans, links_to, merged, plain, routed, sigmas_of, target_of,
 )
-from visionllm_edu.v2.templates import CHAT_TEMPLATES
 
 
-# nbs/42a_chat_tasks.ipynb, cell 727d56d2
+# nbs/42a_chat_tasks.ipynb, cell c54bb99f
 import re
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +21,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import sample_questions
 from visionllm_edu.geometry import COCO_SIGMAS, mask_to_box
 from visionllm_edu.toybox.prompts import Point
 from visionllm_edu.v2.conversation import ROUTES, Turn
@@ -168,24 +165,6 @@ def test_sigmas_are_cocos():
     skeletons = toybox().keypoints_of
     np.testing.assert_allclose(sigmas_of(skeletons["man"]), COCO_SIGMAS, atol=1e-6)
     assert (sigmas_of(skeletons["dog"]) != 0.05).all() and sigmas_of(["antenna"]) == np.float32(0.05)
-
-
-# nbs/42a_chat_tasks.ipynb, cell 6d6df024
-def test_words_are_the_data_sets():
-    for page, chat in chats_of(ask_caption, toybox()):
-        assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
-    for page, chat in [*chats_of(ask_answer, shapes_data()), *chats_of(ask_answer, toybox(), 72)]:
-        (turn,), questions = chat.turns, sample_questions(page.sample, page.data.categories)
-        assert any(q["question"] in turn.user and q["answer"] == turn.assistant for q in questions)
-        asked = {part for t in CHAT_TEMPLATES["ground"].questions for part in [t.split("{phrase}")[0]]}
-        assert not any(turn.user.startswith(part) for part in asked if part)     # words, not boxes, are wanted
-    letters = []
-    for page, chat in chats_of(ask_choice, toybox()):
-        (q,), (first, second) = page.told["choices"], chat.turns
-        assert f"({first.assistant}) {q['options'][q['answer']]}" in first.user
-        assert f"({second.assistant}) {q['rationales'][q['rationale']]}" in second.user
-        letters += [first.assistant, second.assistant]
-    assert set(letters) == set("abcd")
 
 
 # nbs/42a_chat_tasks.ipynb, cell fcc7bbf7

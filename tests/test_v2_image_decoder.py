@@ -78,10 +78,10 @@ def test_gradients_reach_the_link():
         assert reached == ({"generate"} if route == "generate" else {"edit", "editor"})
 
 
-# nbs/54_image_decoder.ipynb, cell 3f43196a
+# nbs/54_image_decoder.ipynb, cell 691fa1e5
 def test_caption_loss_is_a_tenth():
     decoder, model, pixels = tiny().train(), diffusion(), to_pixels(scenes(2), 16)
-    states, features = torch.randn(2, 8, 24, requires_grad=True), model.read(WORDS[:2])
+    states, features = torch.randn(2, 8, 24, requires_grad=True), model.encode_text(WORDS[:2])
     terms = decoder.losses("generate", states, pixels, features)
     tokens = decoder.bridges["generate"](states)
     torch.testing.assert_close(terms["generate_caption"], 0.1 * ((tokens - features) ** 2).mean())
@@ -110,12 +110,12 @@ def test_painter_is_taken():
     with pytest.raises(ValueError, match="the painter has"): ImageDecoder(ImageDecoderConfig(painter=PainterConfig.tiny(drop=0.2)), 24).take(model)
 
 
-# nbs/54_image_decoder.ipynb, cell fcba0d6d
+# nbs/54_image_decoder.ipynb, cell 8359764f
 def test_same_tokens_same_picture():
     decoder, model = tiny(), diffusion()
     decoder.take(model)
     class Parrot(torch.nn.Module):
-        def forward(self, states): return model.read(WORDS[:len(states)])
+        def forward(self, states): return model.encode_text(WORDS[:len(states)])
     decoder.bridges["generate"] = decoder.bridges["edit"] = Parrot()
     how = dict(num_inference_steps=2, guidance_scale=3.0)
     dice = lambda: [torch.Generator().manual_seed(k) for k in (1, 2)]
@@ -135,15 +135,15 @@ def test_batched_is_single():
     assert decoder.draw(states[:0], num_inference_steps=1) == [] == decoder.edit(states[:0], [], num_inference_steps=1)
 
 
-# nbs/54_image_decoder.ipynb, cell f12f91fd
+# nbs/54_image_decoder.ipynb, cell 6c75b5e9
 import os
 from functools import cache
 
 
 @cache
 def translated(steps=40 if "IN_TEST" in os.environ else 150):
-    "The losses of a bridge that learns what the reader says of `WORDS`."
-    decoder, features = tiny(), diffusion().read(WORDS)
+    "The losses of a bridge that learns what the text encoder says of `WORDS`."
+    decoder, features = tiny(), diffusion().encode_text(WORDS)
     bridge, states, curve = decoder.bridges["generate"], torch.randn(3, 8, 24), []
     optimizer = torch.optim.Adam(bridge.parameters(), 3e-3)
     for _ in range(steps):

@@ -63,7 +63,7 @@ def test_arrows_go_round_boxes():
     assert len(arrows) > 30
 
 
-# nbs/40_0_v2_map.ipynb, cell 39c726e6
+# nbs/40_0_v2_map.ipynb, cell a8ff1b56
 def test_highlights_and_refuses():
     plain, lit = v2_map(), v2_map("v2/super_link")
     assert plain.data != lit.data
@@ -72,7 +72,7 @@ def test_highlights_and_refuses():
     assert "Highlighted: v2/super_link.py" in lit.alt and "Highlighted" not in plain.alt
     assert v2_map("v2/model").data not in (plain.data, lit.data)         # the frame lights up too
     for wrong in ("v2/yolo", "v1/model", "super_link"):
-        with pytest.raises(ValueError, match=f"no file '{wrong}'; it has v2/model, v2/image_encoder, "):
+        with pytest.raises(ValueError, match=f"no file '{wrong}'; it has v2/model, v2/painting, v2/image_encoder, "):
             v2_map(wrong)
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 from dataclasses import asdict, replace
 from functools import cache
 from lightning.pytorch import Trainer
+from pathlib import Path
 from random import Random
+from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 from torch.utils.data import DataLoader
 
@@ -19,6 +21,7 @@ from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.geometry import box_iou
 from visionllm_edu.language.instructions import IGNORE
 from visionllm_edu.language.language_model import LanguageModel
+from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.settings import without_downloads
 from visionllm_edu.toybox.prompts import Box, Point
 from visionllm_edu.v2.chat_tasks import ChatSample, Region
@@ -26,6 +29,7 @@ from visionllm_edu.v2.chats import ChatMixture
 from visionllm_edu.v2.conversation import Turn, id_of
 from visionllm_edu.v2.image_encoder import make_views
 from visionllm_edu.v2.model import DECODERS, SIZES, VisionLLMv2, VisionLLMv2Config, chat_vocabulary
+from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
 from visionllm_edu.vision.matching import shared_count
 
 
@@ -208,14 +212,14 @@ def test_idle_links_stay_as_they_are():
     assert {name for name in tables if torch.equal(before[name], tables[name])} == {"keypoint", "generate", "edit"}
 
 
-# nbs/60_v2_model.ipynb, cell e421364a
+# nbs/60_v2_model.ipynb, cell 305aa411
 def test_lightning_trains_it():
     model = tiny_model(lr=2e-4, lr_decoders=1e-3)
     groups = model.configure_optimizers().param_groups
     held = [{id(p) for p in group["params"]} for group in groups]
     assert not held[0] & held[1] and held[0] | held[1] == {id(p) for p in model.parameters()}
     assert [g["lr"] for g in groups] == [1e-3, 2e-4] == model.peak_rates()
-    assert {id(p) for name in DECODERS for p in getattr(model, name).parameters()} == held[0]
+    assert {id(p) for name in DECODERS if name != "pictures" for p in getattr(model, name).parameters()} == held[0]
     assert {id(p) for part in (model.link, model.image_encoder, model.region_encoder) for p in part.parameters()} == held[1]
     for part in ("", ".pytorch", ".fabric"): logging.getLogger(f"lightning{part}").setLevel(logging.ERROR)
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
@@ -241,7 +245,35 @@ def test_saved_and_loaded_it_is_the_same():
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-# nbs/60_v2_model.ipynb, cell 122c2c2a
+# nbs/60_v2_model.ipynb, cell a953e5de
+def test_pictures_are_added_and_lent_parts_stored_once():
+    torch.manual_seed(2)
+    words = Vocabulary.train(["A ball."] * 9, 280, range=1, num_classes=1, max_points=1)
+    chats = [make("detect", 4), replace(make("generate", 1), images=[]), make("caption", 2)]
+    with TemporaryDirectory() as folder:
+        lender = LatentDiffusion(DiffusionConfig.tiny(), words)
+        lender.save_pretrained(Path(folder, "painter"))
+        plain = shaken(tiny_model()).eval()
+        whole = plain.with_pictures(Path(folder, "painter")).eval()
+        assert all(torch.equal(x, whole.state_dict()[k]) for k, x in plain.state_dict().items())
+        assert torch.equal(whole.pictures.painter.unet.conv_in.weight, lender.painter.unet.conv_in.weight)
+        with torch.no_grad(): one, two = (m.losses(m.collate(chats[::2])) for m in (plain, whole))
+        assert all(torch.equal(one[k], two[k]) for k in one)
+        assert not [k for k in plain.losses(plain.collate(chats)) if k.startswith("generate")]  # it can't, and goes on
+        losses = whole.train().losses(whole.collate(chats))
+        losses["generate_noise"].backward()
+        tables = whole.link.queries.tables
+        assert {k for k in tables if tables[k].grad is not None and tables[k].grad.any()} == {"generate"}
+        assert whole.language_model.table.grad.any() and whole.pictures.painter.unet.conv_in.weight.grad is None
+        whole.save_pretrained(Path(folder, "whole"))
+        kept = load_file(Path(folder, "whole", "model.safetensors"))
+        stored = {k.split(".")[2] for k in kept if k.startswith("pictures.painter.")}
+        assert stored == {"editor", "begun"} and any(k.startswith("pictures.bridges.") for k in kept)
+        again = VisionLLMv2.from_pretrained(Path(folder, "whole"))
+        assert all(torch.equal(x, again.state_dict()[k]) for k, x in whole.state_dict().items())
+
+
+# nbs/60_v2_model.ipynb, cell db0d35bd
 def test_paper_size_on_the_meta_device():
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -250,7 +282,9 @@ def test_paper_size_on_the_meta_device():
     assert all(p.is_meta for p in model.parameters()) and model.cfg.objects.queries == 900
     assert abs(n["link"] / 6.6e9 - 1) < 0.05 and abs(n["image_encoder"] / 310e6 - 1) < 0.1      # a Llama of 7B, CLIP-L
     assert not any(p.requires_grad for p in model.image_encoder.vit.parameters())
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) < 0.06 * sum(n.values())
+    learns = {name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in model.named_children()}
+    assert learns["pictures"] - 859_532_484 < 50e6            # the UNet that edits, and two bridges
+    assert sum(learns.values()) - learns["pictures"] < 0.06 * (sum(n.values()) - n["pictures"])  # LoRA, small decoders
 
 
 # nbs/60_v2_model.ipynb, cell 06e585ba

@@ -79,3 +79,34 @@ def test_trained_and_resumed():
     try: ObjectSpecialist(VisionLLMv2Config.tiny())
     except ValueError as e: assert "categories" in str(e)
     else: raise AssertionError("a specialist without classes must be refused")
+
+
+# nbs/64_v2_peers.ipynb, cell dabd2da0
+from functools import cache
+
+
+@cache
+def learned(steps=150):
+    "A tiny specialist that has seen four pictures again and again, and its losses."
+    torch.manual_seed(0)
+    model, curve = ObjectSpecialist(replace(cfg, lr_decoders=3e-3)).train(), []
+    samples = LabelledPictures(data)
+    by_row = {samples[i][0]: samples[i] for i in range(20)}
+    batch, optimizer = model.collate([by_row[r] for r in sorted(by_row)]), model.configure_optimizers()
+    for _ in range(steps):
+        losses = model.losses(batch)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        curve.append({name: float(x.detach()) for name, x in losses.items()})
+    return model.eval(), curve
+
+
+# nbs/64_v2_peers.ipynb, cell 805aa3c7
+def test_it_learns_four_pictures():
+    model, curve = learned()
+    mean = lambda part, name: sum(c[name] for c in part) / len(part)
+    assert mean(curve[-10:], "class") < 0.7 * mean(curve[:10], "class") and mean(curve[-10:], "l1") < 0.7 * mean(curve[:10], "l1")
+    torch.manual_seed(0)
+    assert score_objects(model, data)["boxes"]["AP50"] > 0.1 + score_objects(ObjectSpecialist(cfg), data)["boxes"]["AP50"]

@@ -5,8 +5,9 @@ Generated from nbs/61_v2_stages.ipynb by make export: do not edit, edit the note
 
 import pytest
 
-from visionllm_edu.v2.model import VisionLLMv2Config
-from visionllm_edu.v2_stages import V2, v2_recipe, v2_stages
+from visionllm_edu.v2.model import VisionLLMv2, VisionLLMv2Config
+from visionllm_edu.v2_stages import PAINT, V2, picture_stages, v2_recipe, v2_stages, v2_vocabulary
+from visionllm_edu.vision.drawing import LatentDiffusion
 
 
 # nbs/61_v2_stages.ipynb, cell 328ac4a9
@@ -47,3 +48,25 @@ def test_each_stage_moves_its_parts():
     assert moved("0-eyes") <= {"image_encoder", "region_encoder"}
     assert {"link", "image_encoder"} <= moved("1-chat") and not {"objects", "keypoints"} & moved("1-chat")
     assert {"objects", "category", "backbone"} <= moved("3-decoders") and not {"link", "image_encoder", "region_encoder"} & moved("3-decoders")
+
+
+# nbs/61_v2_stages.ipynb, cell 79640e86
+def test_painters_are_lent_to_a_model_that_talks():
+    from visionllm_edu.vision.drawing import DiffusionConfig
+    data = load_data("toybox:train:8")
+    with TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        LatentDiffusion(DiffusionConfig.tiny(), v2_vocabulary(data, 600)).save_pretrained(Path(folder, "painter"))
+        talks = VisionLLMv2.assemble(VisionLLMv2Config.tiny(), v2_vocabulary(data, 600))
+        first = dict([*{n: replace(r, minutes=None, steps=3, batch_size=6, tasks=PAINT | {"caption": 1.0})
+                        for n, r in picture_stages().items()}.items()][:1])
+        talks.save_pretrained(Path(folder, "talks"))
+        with pytest.raises(ValueError, match="edit, generate need an image decoder: start from a model made by"):
+            train_stages(data, first, Path(folder, "out"), course=V2, start=Path(folder, "talks"), quiet=True)
+        talks.with_pictures(Path(folder, "painter")).save_pretrained(Path(folder, "whole"))
+        model = train_stages(data, first, Path(folder, "out"), course=V2, start=Path(folder, "whole"), quiet=True)
+        before, terms = VisionLLMv2.from_pretrained(Path(folder, "whole")), set(read_losses(Path(folder, "out", "4-every-decoder", "losses.csv")))
+    assert {"generate_noise", "generate_caption", "edit_noise", "edit_caption", "text"} <= terms
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before.state_dict()[n])}
+    assert any(n.startswith("pictures.bridges.generate") for n in changed) and any(n.startswith("pictures.painter.editor") for n in changed)
+    assert not any(n.startswith(("pictures.painter.unet", "pictures.painter.vae")) for n in changed)

@@ -41,12 +41,13 @@ def test_captions_are_marked_in_order_and_without_forgery():
     with pytest.raises(ValueError, match="may not spell out .SEG."): mark_phrases("A sign says [SEG].", [])
 
 
-# nbs/42_templates.ipynb, cell 27f790d1
+# nbs/42_templates.ipynb, cell 03cba6b8
 def test_templates_have_their_slots_and_none_is_there_twice():
     asks = {"detect": "classes", "segment": "classes", "semantic": "classes", "ground": "phrase", "pose": "classes keypoints",
             "interactive": "regions", "in_context": "examples last", "caption_short": "", "caption_long": "",
             "grounded_caption": "", "answer": "question", "region_name": "regions", "region_caption": "regions",
-            "choice": "question options", "rationale": "options", "generate": "caption", "edit": "instruction"}
+            "choice": "question options", "rationale": "options", "generate": "caption", "generate_scene": "caption", "edit": "instruction",
+            "into_chinese": "text", "into_english": "text", "caption_chinese": "", "answer_chinese": "question"}
     assert set(asks) == set(CHAT_TEMPLATES)
     for task, t in CHAT_TEMPLATES.items():
         assert len(t.questions) >= 4 and all(slots_of(q) == set(asks[task].split()) for q in t.questions), task

@@ -4,7 +4,7 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, Painter, PainterConfig, make_coder, make_unet, noise_schedule, to_pictures,
+    Denoiser, Painter, PainterConfig, make_unet, make_vae, noise_schedule, to_pictures,
     to_pixels,
 )
 
@@ -42,13 +42,13 @@ def test_noise_is_one_line():
     torch.testing.assert_close(schedule.add_noise(x, noise, t), a.sqrt() * x + (1 - a).sqrt() * noise)
 
 
-# nbs/53_diffusion.ipynb, cell 924ed085
+# nbs/53_diffusion.ipynb, cell d8adcaa7
 def test_published_sizes():
     cfg = PainterConfig.paper()
     def count(module): return sum(p.numel() for p in module.parameters())
     with torch.device("meta"):
-        coder, unet, editor = make_coder(cfg), make_unet(cfg, 4), make_unet(cfg, 8)
-    assert count(coder) == 83_653_863           # stable-diffusion-v1-5, vae
+        vae, unet, editor = make_vae(cfg), make_unet(cfg, 4), make_unet(cfg, 8)
+    assert count(vae) == 83_653_863           # stable-diffusion-v1-5, vae
     assert count(unet) == 859_520_964           # unet
     assert count(editor) == 859_532_484         # instruct-pix2pix, unet: 4 more channels, 11,520 weights
     assert cfg.shrink == 8 and unet.config.sample_size == 64
@@ -62,7 +62,7 @@ def tiny(kind=None):
     return painter
 
 
-# nbs/53_diffusion.ipynb, cell 19c4145b
+# nbs/53_diffusion.ipynb, cell 0c5e94a4
 def test_losses_reach_their_parts():
     painter, pixels = tiny(Denoiser).train(), to_pixels(scenes(2), 16)
     tokens = torch.randn(2, 16, 32, requires_grad=True)
@@ -72,8 +72,8 @@ def test_losses_reach_their_parts():
         return {n for n, p in painter.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     vae, unet, editor = ({n for n, _ in painter.named_parameters() if n.startswith(part)}
                          for part in ("vae", "unet", "editor"))
-    coding = reached(sum(painter.coding_losses(pixels).values()))
-    assert coding <= vae and len(coding) > 0.9 * len(vae)
+    coded = reached(sum(painter.vae_losses(pixels).values()))
+    assert coded <= vae and len(coded) > 0.9 * len(vae)
     drawn = reached(painter.noise_loss(pixels, tokens))
     assert unet <= drawn | {"unet.conv_in.weight"} and not drawn & (vae | editor)
     assert tokens.grad.abs().sum() > 0
@@ -179,18 +179,18 @@ def test_published_shapes():
     assert painter.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k.in_features == 768
 
 
-# nbs/53_diffusion.ipynb, cell 9196e11d
+# nbs/53_diffusion.ipynb, cell 5001c6e1
 def test_mini_fits_its_budget():
     with torch.device("meta"): mini = Painter(PainterConfig.mini())
-    assert sum(p.numel() for p in mini.parameters()) < 18.6e6  # the reader adds 1.3 million
+    assert sum(p.numel() for p in mini.parameters()) < 18.6e6  # the text encoder adds 1.3 million
 
 
-# nbs/53_diffusion.ipynb, cell f5156eb5
+# nbs/53_diffusion.ipynb, cell 31e554ad
 import os
 from functools import cache
 from PIL import Image, ImageDraw
 
-CODE_STEPS, DRAW_STEPS = (40, 25) if "IN_TEST" in os.environ else (180, 160)
+VAE_STEPS, DRAW_STEPS = (40, 25) if "IN_TEST" in os.environ else (180, 160)
 
 
 def box(colour, side):
@@ -220,17 +220,17 @@ def learn(part, loss, steps, lr):
 def learned():
     "A small painter of `WORLD`, the tokens of its pictures, and its losses."
     torch.manual_seed(0)
-    painter = Painter(PainterConfig.tiny(coder_channels=(16, 16), channels=(32,), tokens=4)).train()
+    painter = Painter(PainterConfig.tiny(vae_channels=(16, 16), channels=(32,), tokens=4)).train()
     pixels, tokens = to_pixels(WORLD, 16), torch.randn(4, 4, 32)
-    coding = learn(painter.vae, lambda: sum(painter.coding_losses(pixels).values()),
-                   CODE_STEPS, 8e-3)
+    vae_curve = learn(painter.vae, lambda: sum(painter.vae_losses(pixels).values()),
+                   VAE_STEPS, 8e-3)
     loss = lambda: painter.noise_loss(pixels.repeat(4, 1, 1, 1), tokens.repeat(4, 1, 1))
-    return painter.eval(), tokens, coding, learn(painter.unet, loss, DRAW_STEPS, 6e-3)
+    return painter.eval(), tokens, vae_curve, learn(painter.unet, loss, DRAW_STEPS, 6e-3)
 
 
-# nbs/53_diffusion.ipynb, cell caf04e9b
+# nbs/53_diffusion.ipynb, cell 18294c78
 def test_losses_fall():
-    painter, tokens, coding, drawing = learned()
+    painter, tokens, vae_curve, unet_curve = learned()
     first, last = (lambda curve: sum(curve[:5]) / 5), (lambda curve: sum(curve[-10:]) / 10)
-    assert last(coding) < 0.7 * first(coding) and last(drawing) < 0.85 * first(drawing)
+    assert last(vae_curve) < 0.7 * first(vae_curve) and last(unet_curve) < 0.85 * first(unet_curve)
     assert not torch.allclose(painter.std, torch.ones(4, 1, 1))  # the spread of latents was noted

@@ -5,7 +5,7 @@ Generated from nbs/53a_drawing.ipynb by make export: do not edit, edit the noteb
 
 from visionllm_edu.vision.drawing import (
     DiffusionConfig, LatentDiffusion, PictureSample, TextEncoder, TextEncoderConfig,
-    make_reader,
+    make_text_encoder,
 )
 
 
@@ -30,28 +30,28 @@ def tiny():
     return LatentDiffusion.assemble(DiffusionConfig.tiny(), vocabulary())
 
 
-# nbs/53a_drawing.ipynb, cell 49ccb40b
-def test_reader_and_painter_must_fit():
+# nbs/53a_drawing.ipynb, cell 086f9a81
+def test_text_encoder_and_painter_must_fit():
     with pytest.raises(ValueError, match="77 tokens of width 192, the UNet takes 16 of width 32"):
         DiffusionConfig(painter=PainterConfig.tiny())
 
 
-# nbs/53a_drawing.ipynb, cell f3846506
+# nbs/53a_drawing.ipynb, cell 03445a72
 def test_texts_fill_their_places():
-    reader = TextEncoder(TextEncoderConfig.tiny(), vocabulary())
-    v, ids = reader.vocabulary, reader.ids(["A red ball.", ""])
+    encoder = TextEncoder(TextEncoderConfig.tiny(), vocabulary())
+    v, ids = encoder.vocabulary, encoder.ids(["A red ball.", ""])
     assert ids.shape == (2, 16) and (ids[:, 0] == v.bos_id).all() and (ids[:, -1] == v.eos_id).all()
     assert v.decode(ids[0], skip_special=True) == "A red ball." and (ids[1, 1:] == v.eos_id).all()
-    assert reader(ids).shape == (2, 16, 32) and len(reader.ids([])) == 0
-    with pytest.raises(ValueError, match="tokens; accepted are 14"): reader.ids(["A red ball. " * 6])
-    with pytest.raises(ValueError, match="a text is a str, got 7"): reader.ids([7])
-    assert reader.ids(["A red ball. " * 6], cut=True).shape == (1, 16)
+    assert encoder(ids).shape == (2, 16, 32) and len(encoder.ids([])) == 0
+    with pytest.raises(ValueError, match="tokens; accepted are 14"): encoder.ids(["A red ball. " * 6])
+    with pytest.raises(ValueError, match="a text is a str, got 7"): encoder.ids([7])
+    assert encoder.ids(["A red ball. " * 6], cut=True).shape == (1, 16)
 
 
-# nbs/53a_drawing.ipynb, cell 9775d98d
-def test_paper_reader():
-    with torch.device("meta"): reader = make_reader(TextEncoderConfig.paper(), 49408)
-    assert sum(p.numel() for p in reader.parameters()) == 123_060_480  # CLIP ViT-L/14's text half
+# nbs/53a_drawing.ipynb, cell 46f8d828
+def test_paper_text_encoder():
+    with torch.device("meta"): encoder = make_text_encoder(TextEncoderConfig.paper(), 49408)
+    assert sum(p.numel() for p in encoder.parameters()) == 123_060_480  # CLIP ViT-L/14's text half
     assert DiffusionConfig.paper().painter.size == 512
 
 
@@ -69,10 +69,10 @@ def test_draw_and_edit():
         with pytest.raises(ValueError, match="an edit needs a picture to change"): wrong()
 
 
-# nbs/53a_drawing.ipynb, cell 174e8272
+# nbs/53a_drawing.ipynb, cell f2b1dd42
 def test_a_batch_is_its_samples():
     model, (a, b) = tiny().train(), scenes(2)
-    mixed = [PictureSample("code", a), PictureSample("draw", a, "A red ball."),
+    mixed = [PictureSample("reconstruct", a), PictureSample("draw", a, "A red ball."),
              PictureSample("edit", a, "Make it night.", b), PictureSample("draw", b, "Two dogs.")]
     batch = model.collate(mixed)
     assert batch.rows("draw").tolist() == [1, 3] and batch.pixels.shape == (4, 3, 16, 16)

@@ -635,7 +635,7 @@ class MapBox:
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
 
-# %% ../nbs/16_plot.ipynb #8d620157
+# %% ../nbs/16_plot.ipynb #c5551937
 MAP_SIZE = (1000, 618)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -664,7 +664,7 @@ MAP_BOXES = (
            foot="$L_{tok}$ and $L_{dec}$"),
     MapBox("Training", ("train", "stages", "weights", "card"), (577, 478, 129, 118), LEARNING,
            foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate", "bench", "peers"), (715, 478, 129, 118), LEARNING,
+    MapBox("Scores", ("metrics", "evaluate", "bench", "peers", "ablations"), (715, 478, 129, 118), LEARNING,
            foot="AP, IoU, CIDEr, ..."),
     MapBox("Workshop", ("plot", "settings", "cli", "demo", "factory"), (853, 478, 131, 118), LEARNING),
 )

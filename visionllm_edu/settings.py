@@ -63,11 +63,16 @@ def without_downloads(cfg):
         parts["pretrained"] = False if isinstance(values["pretrained"], bool) else None
     return replace(cfg, **parts)
 
-# %% ../nbs/19b_settings.ipynb #2f55ed16
+# %% ../nbs/19b_settings.ipynb #61439818
 class OnDisk:
     "A model is a folder: config.json, model.safetensors, the vocabulary."
 
     settings: type  # the dataclass of the model's settings
+
+    @property
+    def lent(self) -> tuple[str, ...]:
+        "Beginnings of the names of tensors that other weights hold, and `assemble` fetches."
+        return ()
 
     @classmethod
     def assemble(cls, cfg, vocabulary: Vocabulary) -> "OnDisk":
@@ -75,7 +80,7 @@ class OnDisk:
         raise NotImplementedError
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_weights(self, save_directory, asdict(self.cfg))
+        save_weights(self, save_directory, asdict(self.cfg), self.lent)
         self.vocabulary.save_pretrained(save_directory)
 
     def save_pretrained(self, folder: str | Path, *, push_to_hub=False, repo_id=None, **push):
@@ -90,6 +95,6 @@ class OnDisk:
         folder = find_weights(name)
         cfg = read_settings(cls.settings, folder)
         model = cls.assemble(without_downloads(cfg), Vocabulary.from_pretrained(folder))
-        load_weights(model, folder)
+        load_weights(model, folder, model.lent)
         model.cfg = cfg
         return model.to(device).eval()

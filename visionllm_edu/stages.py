@@ -53,7 +53,7 @@ def v1_stages(
         "2-all-tasks": Recipe(EVERYTHING, minutes=76 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}
 
-# %% ../nbs/34b_stages.ipynb #39d782cd
+# %% ../nbs/34b_stages.ipynb #88f66b96
 def train_stages(
     data: CocoData,
     stages: dict[str, Recipe],  # by name, in order
@@ -61,10 +61,11 @@ def train_stages(
     cfg=None,  # the model's settings; mini, if none
     resume: bool = False,  # go on with the stage that was stopped; finished ones are kept
     course: Course = V1,  # whose course this is
+    start: str | Path | None = None,  # weights that the first stage begins with
     **options,  # accelerator, devices, quiet, callbacks, ...: see `train_model`
 ) -> LightningModule:
     "Trains stage after stage, each from the weights of the one before. Returns the model."
-    start, model = None, None
+    model = None
     for name in () if resume else stages:  # what an earlier course left must not pass for this one
         for left in ("done.json", "last.ckpt"): Path(out, name, left).unlink(missing_ok=True)
     for name, recipe in stages.items():
@@ -110,20 +111,20 @@ def commit() -> str:
     if found.returncode: return "unknown"
     return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
-# %% ../nbs/34b_stages.ipynb #70bfadb7
+# %% ../nbs/34b_stages.ipynb #52c70a53
 class Sketches(Callback):
-    "Every few minutes draws what the model finds in some pictures: `out/pictures/000_step_000123.png`."
+    "Every few minutes draws what the model makes of some pictures: `out/pictures/000_step_000123.png`."
 
     def __init__(
         self,
-        data: CocoData,  # the first pictures are asked about
+        data: CocoData,  # the first pictures are shown to the model
         out: str | Path,
         minutes: float = 5.0,  # between two sheets
         images: int = 4,
-        course: Course = V1,  # whose model is asked
+        course: Course = V1,  # whose model it is
     ):
         self.images, self.out = [data.image(i) for i in range(min(images, len(data)))], Path(out)
-        self.names, self.find = tuple(data.categories), course.find
+        self.names, self.look = tuple(data.categories), course.look
         self.every, self.last = 60 * minutes, None
 
     def on_train_start(self, trainer, model): self.last = Clock.now()
@@ -134,10 +135,8 @@ class Sketches(Callback):
 
     def draw(self, step: int, model: LightningModule) -> Path:
         "Draws a sheet now. Returns its path."
-        found = self.find(model, self.images, self.names)
-        titles = [f"step {step}: " + ("no answer" if d is None else f"{len(d)} found") for d in found]
-        drawn = [image if d is None else d.draw(image) for image, d in zip(self.images, found)]
-        sheet = show_grid(drawn, titles)
+        seen, titles = zip(*self.look(model, self.images, self.names))
+        sheet = show_grid(seen, [f"step {step}: {title}" for title in titles])
         folder = self.out / "pictures"
         path = folder / f"{len(list(folder.glob('*.png'))):03}_step_{step:06}.png"
         with atomic(path) as tmp: tmp.write_bytes(sheet.data)

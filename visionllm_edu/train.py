@@ -7,9 +7,9 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'rate_scale', 'Stream', 'process_rank', 'agreed', 'Clock', 'train_losses', 'read_rows', 'read_losses',
            'LossLog', 'Keep', 'Progress', 'run_card', 'differences', 'check_resumable', 'vocabulary_for', 'mixture_for',
            'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'Course',
-           'train_model', 'freeze', 'train_v1']
+           'train_model', 'freeze', 'with_found', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #37ca0a91
+# %% ../nbs/34_train.ipynb #2bb80b9f
 import csv
 import hashlib
 import json
@@ -29,6 +29,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
@@ -436,7 +437,7 @@ def fit(trainer: Trainer, model: LightningModule, loader: DataLoader, checkpoint
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #bd9f2769
+# %% ../nbs/34_train.ipynb #84774d64
 @dataclass(frozen=True)
 class Course:
     "What training has to know about a model."
@@ -444,7 +445,7 @@ class Course:
     kind: type            # the model's class, an `OnDisk`
     vocabulary: Callable  # data -> the vocabulary of a model that begins with nothing
     mixture: Callable     # data, recipe, settings -> the samples to learn from
-    find: Callable        # model, pictures, names -> Detections of each picture, or None: to look at
+    look: Callable        # model, pictures, names -> (picture, title) pairs: what one sees of it
     check: Callable = lambda model, data, recipe: None  # ValueError for a run that can't be
 
 
@@ -513,14 +514,23 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
     return model
 
-# %% ../nbs/34_train.ipynb #139c8a36
-def _detect(model: VisionLLMv1, images: list, names: Sequence[str]) -> list[Detections]:
+# %% ../nbs/34_train.ipynb #bcfbd465
+def with_found(
+    images: Sequence[Image.Image],
+    found: Sequence[Detections | None],  # of each; None where the model gave no boxes
+) -> list[tuple[Image.Image, str]]:
+    "Pictures with what was found on them, and how much that is."
+    return [(image, "no answer") if d is None else (d.draw(image), f"{len(d)} found")
+            for image, d in zip(images, found)]
+
+
+def _look(model: VisionLLMv1, images: list, names: Sequence[str]) -> list[tuple]:
     "All objects of these names."
     asked = [Instruction("detect", tuple(names))] * len(images)
-    return [reply.detections for reply in model.respond(images, asked)]
+    return with_found(images, [reply.detections for reply in model.respond(images, asked)])
 
 
-V1 = Course(VisionLLMv1, vocabulary_for, mixture_for, _detect, check_prompts)
+V1 = Course(VisionLLMv1, vocabulary_for, mixture_for, _look, check_prompts)
 
 
 def train_v1(

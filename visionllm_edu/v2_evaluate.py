@@ -9,7 +9,7 @@ __all__ = ['FREE', 'FORCED', 'TOLD', 'BLIND', 'SURE', 'FAR', 'SCORES', 'COLUMNS'
            'in_skeleton', 'note_poses', 'total_poses', 'note_words', 'total_accuracy', 'total_captions', 'note_choice',
            'total_choices', 'evaluate_v2', 'flat', 'v2_table']
 
-# %% ../nbs/62_v2_evaluate.ipynb #7bf7c63d
+# %% ../nbs/62_v2_evaluate.ipynb #9a1691aa
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,7 @@ from .data.coco import CocoData
 from .evaluate import box_record, mask_record, pair_poses, pose_record
 from .geometry import box_iou
 from .metrics import (
-    _inter_union, accuracy, bleu4, by_kind, cider, coco_ap, pck, precision_at)
+    accuracy, bleu4, by_kind, cider, coco_ap, inter_union, pck, precision_at)
 from .reply import Detections
 from .v2.answering import Chat
 from .v2.chat_tasks import link_name, sigmas_of
@@ -114,7 +114,7 @@ def total_ap(examiner, notes: list, kind: str) -> dict | None:
     ap = coco_ap(examiner.data.coco, [*chain(*records)], kind, image_ids=sorted(set(images)))
     return ap if ap["AP"] >= 0 else None
 
-# %% ../nbs/62_v2_evaluate.ipynb #330309a4
+# %% ../nbs/62_v2_evaluate.ipynb #7dc9639e
 SURE = 0.3  # from this score on an object counts as found where nothing is ranked
 
 
@@ -133,7 +133,7 @@ def note_areas(examiner, chat: Probe, said: list[Chat]) -> list[tuple]:
     target, names = chat.targets[0], [link_name(name) for name in chat.names]
     sheet = paint(said[-1].detections, names, chat.images[0].size)
     true = [target.masks[target.labels == k].any(0) for k in range(len(names))]
-    counts = _inter_union([sheet == k for k in range(len(names))], true).T
+    counts = inter_union([sheet == k for k in range(len(names))], true).T
     return [(name, *pair, t.sum()) for name, pair, t in zip(chat.names, counts, true)]
 
 
@@ -145,7 +145,7 @@ def total_areas(examiner, notes: list) -> dict | None:
     if not ious: return None
     return {"mIoU": float(np.mean([*ious.values()])), "by_class": ious, "n": len(notes)}
 
-# %% ../nbs/62_v2_evaluate.ipynb #f7b2fc49
+# %% ../nbs/62_v2_evaluate.ipynb #395084e8
 def note_marked(examiner, chat: Probe, said: list[Chat]) -> list[tuple]:
     "Per visual prompt: (its kind, shared pixels, covered pixels); no mask shares nothing."
     d, target, out = said[-1].detections, chat.targets[0], []
@@ -154,7 +154,7 @@ def note_marked(examiner, chat: Probe, said: list[Chat]) -> list[tuple]:
         rows = [] if d is None or d.masks is None else [
             row for row, name in enumerate(d.text_labels) if name == f"region{k + 1}"]
         mask = np.asarray(d.masks[rows[0]]) if rows else np.zeros_like(true)
-        out.append((prompt_kind(region), *_inter_union([mask], [true])[:, 0]))
+        out.append((prompt_kind(region), *inter_union([mask], [true])[:, 0]))
     return out
 
 
@@ -163,7 +163,7 @@ def note_examples(examiner, chat: Probe, said: list[Chat]) -> list[tuple]:
     true = chat.targets[0].masks.any(0)
     (_, name), = examiner.routes(chat.turns[0])
     sheet = paint(said[-1].detections, [name], true.shape[::-1])
-    return [(chat.kind, *_inter_union([sheet == 0], [true])[:, 0])]
+    return [(chat.kind, *inter_union([sheet == 0], [true])[:, 0])]
 
 
 def total_iou(examiner, notes: list) -> dict:

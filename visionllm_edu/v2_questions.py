@@ -7,7 +7,7 @@ __all__ = ['PROBES', 'ROUTED', 'Probe', 'probe', 'in_groups', 'probe_classes', '
            'probe_phrases', 'probe_answers', 'probe_captions', 'prompt_kind', 'probe_drawn', 'probe_routes',
            'next_round', 'Hearing', 'ChatExaminer']
 
-# %% ../nbs/61b_v2_questions.ipynb #75749b0b
+# %% ../nbs/61b_v2_questions.ipynb #939862d0
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -26,7 +26,9 @@ from visionllm_edu.v2.chat_tasks import (
     target_of)
 from .v2.chats import ASK, examples_of, make_chat
 from .v2.conversation import Turn, answer_ids, read_reply
+from .v2.picture_tasks import PICTURES
 from .v2.templates import joined, name_links
+from .v2.word_tasks import BILINGUAL
 
 # %% ../nbs/61b_v2_questions.ipynb #bb184576
 @dataclass
@@ -114,7 +116,7 @@ def probe_captions(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:
         turn = say(f"caption_{kind}", rng, caption=plain(told[0]))
         yield from probe(chat_of(Round(turn), page, "caption"), kind=kind, truth=list(told))
 
-# %% ../nbs/61b_v2_questions.ipynb #895382c7
+# %% ../nbs/61b_v2_questions.ipynb #9a5a6078
 def prompt_kind(region: Region) -> str:
     "point, box, scribble or mask."
     return type(region.prompt).__name__.lower()
@@ -129,8 +131,9 @@ def probe_drawn(page: Page, rng: Random, how: Asking, task: str) -> list[Probe]:
 
 
 def probe_routes(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:
-    "One chat of each kind that training knows, with short and full lists of classes."
+    "One chat of each kind about what is seen, in English, with short and full lists of classes."
     for task in ASK:
+        if task in (*BILINGUAL, *PICTURES): continue  # they are examined by themselves
         chat = make_chat(task, page, rng, replace(how, full=rng.random() < 0.5))
         yield from probe(chat, kind=task)
 

@@ -60,14 +60,16 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
         total.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
     return total.hexdigest()
 
-# %% ../nbs/19_weights.ipynb #0dab5691
+# %% ../nbs/19_weights.ipynb #27c053c8
 def save_weights(
     model: nn.Module,
     folder: str | Path,
     config: dict,  # plain data, for config.json
+    without: tuple[str, ...] = (),  # beginnings of names: tensors that are kept elsewhere
 ) -> None:
     "Writes config.json and model.safetensors, both or neither; shared tensors are stored once."
-    tensors = {k: t.detach().cpu().contiguous() for k, t in unique_tensors(model).items()}
+    tensors = {k: t.detach().cpu().contiguous() for k, t in unique_tensors(model).items()
+               if not k.startswith(without)}
     notes = {"format": "pt", "sha256": _checksum(tensors)}
     home = Path(folder)
     with atomic(home / "config.json") as text, atomic(home / "model.safetensors") as weights:
@@ -90,14 +92,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged: its numbers are not the ones that were saved")
     return tensors
 
-# %% ../nbs/19_weights.ipynb #c172ddcc
+# %% ../nbs/19_weights.ipynb #d01448b8
 def load_weights(
     model: nn.Module,      # filled in place
     folder: str | Path,    # with a model.safetensors
+    without: tuple[str, ...] = (),  # beginnings of names: tensors that stay as they are
 ) -> None:
     "Fills the model; ValueError names the first tensor that is missing, unknown or misfit."
-    path = Path(folder, "model.safetensors")
-    found, own = _read(path), unique_tensors(model)
+    path, found = Path(folder, "model.safetensors"), _read(Path(folder, "model.safetensors"))
+    own = {k: t for k, t in unique_tensors(model).items() if not k.startswith(without)}
     for name in sorted(found.keys() - own.keys()):
         why = "shares with another" if name in model.state_dict() else "does not have"
         raise ValueError(f"{path} holds {name!r}, which this model {why}")

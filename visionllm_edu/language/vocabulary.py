@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerFast
 RANGE, NUM_CLASSES, MAX_POINTS = 512, 512, 24  # v1 paper 3.4 and 4.2: 1025 places, 512 classes
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>", "<image>")
 
-# %% ../../nbs/11_vocabulary.ipynb #6d13ac38
-PIECES = r" ?\p{L}+| ?\p{N}{1,3}|(?: ?[^\s\p{L}\p{N}])+|\s+"  # words, numbers, punctuation, space
+# %% ../../nbs/11_vocabulary.ipynb #9895ad08
+PIECES = r"\p{Han}| ?[\p{L}&&\P{Han}]+| ?\p{N}{1,3}|(?: ?[^\s\p{L}\p{N}])+|\s+"  # Chinese characters, words, numbers, ...
 ADDED = re.compile(r"<(?:cls|image|pad|bos|eos|unk|p-?\d+|[cxy]\d+)>")  # a written-out added token
 
 # %% ../../nbs/11_vocabulary.ipynb #b6acf547

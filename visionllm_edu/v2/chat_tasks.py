@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FEW_ABSENT', 'SIGMAS', 'Region', 'Target', 'ChatSample', 'routed', 'links_to', 'check_chat', 'plain', 'link_name',
            'Page', 'target_of', 'Round', 'Asking', 'say', 'chat_of', 'draw_classes', 'ask_detect', 'ask_segment',
-           'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'ask_caption',
-           'ask_answer', 'ask_choice', 'linked_spans', 'ask_grounded_caption']
+           'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'linked_spans',
+           'ask_grounded_caption']
 
-# %% ../../nbs/42a_chat_tasks.ipynb #9486bdab
+# %% ../../nbs/42a_chat_tasks.ipynb #3237c1d0
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,16 +18,17 @@ from random import Random
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
+from torch import Tensor
 
 from ..data.coco import CocoData
-from ..data.tasks import sample_phrases, sample_questions
+from ..data.tasks import sample_phrases
 from ..geometry import mask_to_box, segmentation_to_rle
 from ..language.vocabulary import SPECIALS
 from ..toybox.prompts import Box, Mask, Point, Scribble
 from .conversation import BOUNDARY, ROUTES, SPOKEN, V2_BLOCKS, Conversation, Turn
-from .templates import CHAT_TEMPLATES, joined, mark_phrases, name_links, option_list
+from .templates import CHAT_TEMPLATES, joined, mark_phrases, name_links
 
-# %% ../../nbs/42a_chat_tasks.ipynb #7c2dc48b
+# %% ../../nbs/42a_chat_tasks.ipynb #6d066470
 @dataclass
 class Region:
     "A visual prompt and the picture it was drawn on."
@@ -47,8 +48,10 @@ class Target:
     sigmas: np.ndarray | None = None  # (K,) float32: how far annotators scatter at each keypoint
     areas: np.ndarray | None = None  # (n,) float32, square pixels
     picture: Image.Image | None = None  # what to draw, for [GEN] and [EDIT]
+    words: str = ""  # what that picture shows, or what an edit changes
+    features: Tensor | None = field(default=None, repr=False)  # (t, w) a text encoder's, of the words
 
-# %% ../../nbs/42a_chat_tasks.ipynb #37deb78c
+# %% ../../nbs/42a_chat_tasks.ipynb #b01c11d8
 @dataclass
 class ChatSample:
     "Pictures, what is said about them, and where it has to lead."
@@ -60,6 +63,7 @@ class ChatSample:
     rows: list[int] = field(default_factory=list)  # the pictures' places in their data set
     purpose: str = "chat"  # or "words": pictures are told, or "eyes": tokens learn their words
     told: object = field(default=None, repr=False)  # the pictures in words: `Told` of lesson 44
+    made: list[Image.Image] = field(default_factory=list, repr=False)  # by earlier answers
 
     @property
     def conversation(self) -> Conversation:
@@ -186,7 +190,7 @@ def target_of(
     return Target(0, 0, page.sample.boxes_xyxy_px[rows], np.array(labels, dtype=np.int64),
                   page.masks(rows) if page.outlined(rows) else None, areas=page.sample.areas[rows])
 
-# %% ../../nbs/42a_chat_tasks.ipynb #76af2124
+# %% ../../nbs/42a_chat_tasks.ipynb #3c98c587
 @dataclass
 class Round:
     "A question and its answer, before they have a place in a chat."
@@ -194,6 +198,7 @@ class Round:
     target: Target | None = None
     regions: list[Region] = field(default_factory=list)
     before: list[int] = field(default_factory=list)  # rows of pictures shown before the page's own
+    alone: bool = False  # the page's own picture is not shown: it is to be drawn
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ def say(
     words = CHAT_TEMPLATES[task]
     return Turn(words.ask(rng, **ask), words.reply(rng, **reply))
 
-# %% ../../nbs/42a_chat_tasks.ipynb #6a1aa115
+# %% ../../nbs/42a_chat_tasks.ipynb #b754b489
 def chat_of(
     rounds: Round | list[Round] | None,  # as the functions below make them
     page: Page,
@@ -229,7 +234,7 @@ def chat_of(
         images=[], turns=[r.turn for r in rounds],
         regions=[region for r in rounds for region in r.regions],
         targets=[replace(r.target, turn=k) for k, r in enumerate(rounds) if r.target is not None],
-        task=task, rows=[*rounds[0].before, page.row]))
+        task=task, rows=[*rounds[0].before, *([] if rounds[0].alone else [page.row])]))
 
 # %% ../../nbs/42a_chat_tasks.ipynb #43d1687f
 def draw_classes(
@@ -348,34 +353,6 @@ def ask_pose(page: Page, rng: Random, how: Asking) -> Round | None:
     rows, labels = page.listed(names)
     return Round(turn, replace(target_of(page, rows, labels), masks=None,
                                keypoints=points[rows][:, places], sigmas=sigmas_of(joints)))
-
-# %% ../../nbs/42a_chat_tasks.ipynb #9a229ad3
-def ask_caption(page: Page, rng: Random, how: Asking) -> Round | None:
-    "A sentence, or a paragraph."
-    texts = {"caption_short": page.sample.captions, "caption_long": page.sample.long_captions}
-    able = [task for task, captions in texts.items() if captions]
-    if not able: return None
-    task = rng.choice(able)
-    return Round(say(task, rng, caption=plain(rng.choice(texts[task]))))
-
-
-def ask_answer(page: Page, rng: Random, how: Asking) -> Round | None:
-    "An answer to a question."
-    questions = sample_questions(page.sample, page.data.categories)
-    if not questions: return None
-    q = rng.choice(questions)
-    ask = {"question": plain(q["question"])}
-    return Round(say("answer", rng, ask, answer=plain(q["answer"])))
-
-
-def ask_choice(page: Page, rng: Random, how: Asking) -> list[Round] | None:
-    "Which of four answers is right; and then, which of four reasons."
-    if not page.told.get("choices"): return None
-    q = rng.choice(page.told["choices"])
-    answers, reasons = (option_list([*map(plain, q[part])]) for part in ("options", "rationales"))
-    ask = {"question": plain(q["question"]), "options": answers}
-    return [Round(say("choice", rng, ask, answer="abcd"[q["answer"]])),
-            Round(say("rationale", rng, {"options": reasons}, answer="abcd"[q["rationale"]]))]
 
 # %% ../../nbs/42a_chat_tasks.ipynb #ff91bc1b
 def linked_spans(

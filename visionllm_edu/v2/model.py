@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #d08b5039
+# %% ../../nbs/60_v2_model.ipynb #db3ce907
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -26,7 +26,7 @@ from ..steps import Steps, split_off
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
 from .conversation import V2_BLOCKS, ChatIds, LinkPlace, encode_chat
-from .templates import CHAT_TEMPLATES
+from .image_decoder import ImageDecoder, ImageDecoderConfig
 from .image_encoder import (
     EncodedViews, ImageEncoder, ImageEncoderConfig, best_grid, global_views, make_views)
 from .keypoint_decoder import (
@@ -35,12 +35,15 @@ from .keypoint_losses import keypoint_losses, pose_target
 from .object_decoder import (
     CategoryProjection, ObjectDecoder, ObjectDecoderConfig, pad_categories)
 from .object_losses import make_noise, object_losses
+from .painting import Drawings, Painting
 from .super_link import Link, SuperLink, SuperLinkConfig, pad_ids
 from .telling import Telling, Told, ToldBatch, link_words
+from .templates import CHAT_TEMPLATES
 from .visual_prompts import RegionEncoder, RegionEncoderConfig, prompt_mask
 from ..vision.backbone import BackboneConfig, build_backbone
+from ..vision.drawing import LatentDiffusion
 
-# %% ../../nbs/60_v2_model.ipynb #95aa6786
+# %% ../../nbs/60_v2_model.ipynb #bc9f024c
 SIZES = ("tiny", "mini", "paper")
 
 
@@ -61,6 +64,8 @@ class VisionLLMv2Config:
     backbone: BackboneConfig = field(default_factory=BackboneConfig.mini)
     objects: ObjectDecoderConfig = field(default_factory=ObjectDecoderConfig.mini)
     keypoints: KeypointDecoderConfig = field(default_factory=KeypointDecoderConfig.mini)
+    draws: bool = False      # has it an image decoder?
+    pictures: ImageDecoderConfig = field(default_factory=ImageDecoderConfig.mini)
 
     @classmethod
     def tiny(cls): return of_size(cls, "tiny", decoder_size=64)
@@ -71,7 +76,8 @@ class VisionLLMv2Config:
     @classmethod
     def paper(cls):
         "CLIP-L, a 7B LM with LoRA, ResNet-50 for the paper's Swin-T; rates of its second stage."
-        cfg = of_size(cls, "paper", decoder_size=800, max_tiles=4, lr=1e-5, lr_decoders=1e-4)
+        cfg = of_size(cls, "paper", decoder_size=800, max_tiles=4, lr=1e-5, lr_decoders=1e-4,
+                      draws=True)
         return replace(cfg, link=replace(cfg.link, limit=4096),  # a picture alone takes up to 2880
                        language_model=replace(cfg.language_model, lora_rank=32, lora_alpha=64))
 
@@ -118,7 +124,7 @@ def errands_of(
         found.append(Errand(sample, objects, joints, target, chat.images[target.image].size))
     return found
 
-# %% ../../nbs/60_v2_model.ipynb #0aa8e64c
+# %% ../../nbs/60_v2_model.ipynb #ee9f0195
 @dataclass
 class ChatBatch:
     "Conversations, ready for the model."
@@ -137,12 +143,13 @@ class ChatBatch:
     told: list[Told] = field(default_factory=list)  # the pictures in words, where they were told
     meant: list[list[str]] = field(default_factory=list)  # and the words of each link
     purpose: str = "chat"  # "eyes": only tokens learn, nothing is said
+    drawings: Drawings | None = None  # the links that lead to pictures
 
     def __len__(self) -> int: return len(self.ids)
 
     def to(self, device) -> "ChatBatch":
-        tensors = {k: x for k, x in vars(self).items() if isinstance(x, Tensor)}
-        return replace(self, **{k: x.to(device) for k, x in tensors.items()})
+        moved = {k: x.to(device) for k, x in vars(self).items() if isinstance(x, Tensor | Drawings)}
+        return replace(self, **moved)
 
 # %% ../../nbs/60_v2_model.ipynb #504d3107
 class Encoding:
@@ -166,8 +173,8 @@ class Encoding:
         side = self.cfg.image_encoder.image_size
         return [prompt_mask(r.prompt, chat.images[r.image].size, side) for r in chat.regions]
 
-# %% ../../nbs/60_v2_model.ipynb #0a98e0e9
-class Collating(Encoding):
+# %% ../../nbs/60_v2_model.ipynb #a509389b
+class Collating(Encoding, Painting):
     "From conversations to a batch."
 
     def views(self, chats: list[ChatSample]) -> list[Tensor]:
@@ -192,7 +199,7 @@ class Collating(Encoding):
             torch.stack(sum(masks, [])) if any(masks) else torch.zeros(0, side, side),
             [start + r.image for start, chat in zip(first, chats) for r in chat.regions],
             [len(some) for some in masks], errands, self._decoder_pixels(chats, errands),
-            *self._told(chats, rows), chats[0].purpose)
+            *self._told(chats, rows), chats[0].purpose, self.drawings(chats, [r.links for r in rows]))
 
     def _told(self, chats: list[ChatSample], rows: list[ChatIds]) -> tuple[list, list]:
         "The pictures in words, and the links' words; none unless all were told."
@@ -255,7 +262,7 @@ def body_target(target: Target, size: tuple[int, int]) -> dict:
     return pose_target(target.boxes_xyxy_px, target.labels, target.keypoints, target.sigmas, size,
                        target.areas)
 
-# %% ../../nbs/60_v2_model.ipynb #6477f82b
+# %% ../../nbs/60_v2_model.ipynb #2ae1c5a1
 class Learning(Thinking):
     "The half of VisionLLMv2 that learns: its losses for any mix of conversations."
 
@@ -269,6 +276,7 @@ class Learning(Thinking):
         losses |= {"text": self.link.loss(hidden, batch.labels)}
         if batch.meant: losses |= self.link_naming(
             [link for own in links for link in own.values()], sum(batch.meant, []))
+        if batch.drawings: losses |= self.drawing_losses(batch.drawings, links)
         if not batch.errands: return losses
         maps = self.backbone(batch.pixels)
         for solve, posed in ((self._objects, False), (self._poses, True)):
@@ -306,8 +314,9 @@ class Learning(Thinking):
         return (*pad_categories([self.body(s) for s in bodies]),
                 *pad_categories([self.joint(s) for s in joints]))
 
-# %% ../../nbs/60_v2_model.ipynb #40ef83a3
-DECODERS = ("backbone", "category", "objects", "body", "joint", "keypoints")  # what is behind links
+# %% ../../nbs/60_v2_model.ipynb #0e7c5f10
+DECODERS = ("backbone", "category", "objects", "body", "joint", "keypoints",
+            "pictures")  # what is behind links
 
 
 class VisionLLMv2(
@@ -328,20 +337,42 @@ class VisionLLMv2(
         self.category, self.objects = CategoryProjection(width, d), ObjectDecoder(cfg.objects)
         self.body, self.joint = CategoryProjection(width, d), KeypointProjection(width, d)
         self.keypoints = KeypointDecoder(cfg.keypoints)
+        self.pictures = ImageDecoder(cfg.pictures, width) if cfg.draws else None
 
     @property
     def language_model(self) -> LanguageModel: return self.link.language_model
 
     def groups(self) -> list[tuple]:
         "Decoders, and what sees and speaks, each with its learning rate."
-        decoders, rest = split_off(self, *(getattr(self, name) for name in DECODERS))
+        behind = [part for name in DECODERS if (part := getattr(self, name)) is not None]
+        decoders, rest = split_off(self, *behind)
         return [(decoders, self.cfg.lr_decoders), (rest, self.cfg.lr)]
 
     @classmethod
     def assemble(cls, cfg: VisionLLMv2Config, vocabulary: Vocabulary) -> "VisionLLMv2":
         "A model of these sizes, with random weights; ValueError where they don't go together."
         _check_widths(cfg)
-        return cls(cfg, vocabulary)
+        model, source = cls(cfg, vocabulary), cfg.pictures.source
+        if cfg.draws and source: model.pictures.take(LatentDiffusion.from_pretrained(source))
+        return model
+
+    @property
+    def lent(self) -> tuple[str, ...]:
+        "All of a painter that another model lent, but the UNet that edits: that one learns."
+        if not (self.cfg.draws and self.cfg.pictures.source): return ()
+        parts = {name.split(".")[0] for name in self.pictures.painter.state_dict()}
+        return tuple(f"pictures.painter.{part}" for part in sorted(parts - {"editor", "begun"}))
+
+    def with_pictures(
+        self,
+        source: str,  # trained weights of a `LatentDiffusion`: a folder, or a name of shipped ones
+    ) -> "VisionLLMv2":
+        "A model that knows what this one knows, and has an image decoder with that painter."
+        painter = LatentDiffusion.from_pretrained(source).cfg.painter
+        pictures = replace(self.cfg.pictures, painter=painter, source=str(source))
+        model = self.assemble(replace(self.cfg, draws=True, pictures=pictures), self.vocabulary)
+        model.load_state_dict(model.state_dict() | self.state_dict())
+        return model
 
     @classmethod
     def build(

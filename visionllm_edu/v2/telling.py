@@ -23,7 +23,7 @@ from .conversation import ROUTES, LinkPlace, encode_chat
 from .super_link import Link, pad_ids
 from .visual_prompts import prompt_mask
 
-# %% ../../nbs/44_telling.ipynb #ab7902e1
+# %% ../../nbs/44_telling.ipynb #525fe0af
 @dataclass
 class Told:
     "What the places of a conversation's pictures and prompts are about, in words."
@@ -72,6 +72,9 @@ def tell(
         shared = [(mask & drawn).sum() / np.sqrt(mask.sum() + 1) for mask in page.masks(own)]
         regions.append(start + int(np.argmax(shared)))
     for target in chat.targets:
+        if target.picture is not None:  # it is to be drawn: nobody can be shown it
+            targets.append([])
+            continue
         start, own = first[target.image]
         boxes = pages[target.image].sample.boxes_xyxy_px[own]
         off = np.abs(target.boxes_xyxy_px[:, None] - boxes[None]).sum(-1)  # (n, objects) pixels
@@ -116,7 +119,7 @@ class ToldBatch:
     def to(self, device) -> "ToldBatch":
         return replace(self, **{k: getattr(self, k).to(device) for k in ("ids", "valid", "labels")})
 
-# %% ../../nbs/44_telling.ipynb #185dc8fd
+# %% ../../nbs/44_telling.ipynb #df7df40b
 def link_words(
     chat: ChatSample,
     links: list[LinkPlace],  # as `encode_chat` found them
@@ -125,6 +128,9 @@ def link_words(
     told, said = chat.told, []
     for target, objects in zip(chat.targets, told.targets):
         own = [link for link in links if link.turn == target.turn]
+        if target.picture is not None:
+            said += [target.words or "nothing"] * len(own)
+            continue
         finding = [link for link in own if ROUTES[link.token] == "object"]
         for link in own:
             meant = [k for k, label in zip(objects, target.labels)

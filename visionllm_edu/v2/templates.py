@@ -222,7 +222,9 @@ CHAT_TEMPLATES |= {
     ), ("{caption}",)),
 }
 
-# %% ../../nbs/42_templates.ipynb #2b71d357
+# %% ../../nbs/42_templates.ipynb #56a9feef
+_DRAWN = ("Sure, here it is: [GEN]", "With pleasure: [GEN]", "I drew this for you: [GEN]",
+          "Here is your picture: [GEN]", "How about this? [GEN]")
 CHAT_TEMPLATES |= {
     "choice": ChatTemplates((
         "{question} {options} Which is right?",
@@ -240,11 +242,15 @@ CHAT_TEMPLATES |= {
         "Draw {caption}",
         "Make a picture of {caption}",
         "Please paint {caption}",
-        "I would like to see this: {caption}",
+        "I would like to see {caption}",
+        "Can you create an image of {caption}",
+    ), _DRAWN),
+    "generate_scene": ChatTemplates((
+        "Draw this for me. {caption}",
+        "Please paint what I describe. {caption}",
         "Turn this into a picture: {caption}",
-        "Can you create an image? It should show {caption}",
-    ), ("Sure, here it is: [GEN]", "With pleasure: [GEN]", "I drew this for you: [GEN]",
-        "Here is your picture: [GEN]", "How about this? [GEN]")),
+        "Imagine the following, and draw it. {caption}",
+    ), _DRAWN),
     "edit": ChatTemplates((
         "{instruction}",
         "Please change the picture: {instruction}",
@@ -253,4 +259,32 @@ CHAT_TEMPLATES |= {
         "Do this to the picture: {instruction}",
     ), ("Sure, here is the new one: [EDIT]", "Changed as you wish: [EDIT]", "Done: [EDIT]",
         "Here is the edited picture: [EDIT]", "Is this what you meant? [EDIT]")),
+}
+
+# %% ../../nbs/42_templates.ipynb #3606cb60
+CHAT_TEMPLATES |= {
+    "into_chinese": ChatTemplates((
+        "Say this in Chinese: {text}",
+        "Please translate into Chinese: {text}",
+        "What is that in Chinese? {text}",
+        "{text} In Chinese, please.",
+    ), ("{answer}",)),
+    "into_english": ChatTemplates((
+        "Say this in English: {text}",
+        "Please translate into English: {text}",
+        "What is that in English? {text}",
+        "{text} In English, please.",
+    ), ("{answer}",)),
+    "caption_chinese": ChatTemplates((
+        "用一句话说说这张图。",
+        "请描述这张图。",
+        "这张图里有什么？",
+        "Tell me in Chinese what the picture shows.",
+    ), ("{caption}",)),
+    "answer_chinese": ChatTemplates((
+        "看图回答：{question}",
+        "请回答：{question}",
+        "我想问一下：{question}",
+        "{question}请简单回答。",
+    ), ("{answer}",)),
 }

@@ -1,0 +1,71 @@
+"""Tests of visionllm_edu/ablations.py.
+
+Generated from nbs/34c_ablations.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from visionllm_edu.ablations import AS_SHIPPED, VARIANTS, ablate, changed, collect, effects, restart
+from visionllm_edu.stages import v1_stages
+from visionllm_edu.train import train_v1
+
+
+# nbs/34c_ablations.ipynb, cell 77161a8d
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.train import Recipe
+from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
+
+def tiny_start(folder):
+    "Weights to begin with."
+    torch.manual_seed(0)
+    data = load_data("toybox:val:4")
+    model = train_v1(data, Recipe({"detect": 1.0}, 2, steps=1), folder, VisionLLMv1Config.tiny(), quiet=True)
+    return Path(folder, "weights"), data
+
+
+# nbs/34c_ablations.ipynb, cell e65a1246
+def test_variants_differ_in_what_they_name():
+    for stage, known in VARIANTS.items():
+        for name, variant in known.items():
+            recipe = replace(v1_stages()[stage], **variant.recipe)  # raises for a setting that isn't
+            assert (recipe != v1_stages()[stage]) == bool(variant.recipe), name
+            for key, value in variant.settings.items():
+                assert changed(VisionLLMv1Config.mini(), {key: value}) != VisionLLMv1Config.mini(), (name, key)
+    assert all(AS_SHIPPED in known for known in VARIANTS.values())
+
+
+# nbs/34c_ablations.ipynb, cell 1f4842f5
+def test_restarted_weights_are_the_same():
+    with TemporaryDirectory() as folder:
+        start, _ = tiny_start(Path(folder, "run"))
+        for settings in ({}, {"tokenizer.proposals": False}, {"decoder.naming_weight": 0.0}):
+            one, two = VisionLLMv1.from_pretrained(start), VisionLLMv1.from_pretrained(restart(start, settings, Path(folder, "new")))
+            kept = two.state_dict()
+            assert two.cfg == changed(one.cfg, settings) and len(kept) > 100
+            assert all(torch.equal(x, one.state_dict()[k]) for k, x in kept.items() if k in one.state_dict())
+            assert set(kept) <= set(one.state_dict())
+
+
+# nbs/34c_ablations.ipynb, cell 1240b2ca
+def test_variants_are_trained_scored_and_kept():
+    with TemporaryDirectory() as folder:
+        start, data = tiny_start(Path(folder, "run"))
+        out, how = Path(folder, "out"), dict(steps=2, quiet=True)
+        names = [AS_SHIPPED, "LoRA, rank 8"]
+        scores = ablate("1-detection", start, data, data, out, names=names, **how)
+        assert [*scores] == names and all(0 <= s["detect"]["AP"] <= 1 for s in scores.values())
+        assert ablate("1-detection", "nowhere", data, data, out, names=names, **how) == scores  # nothing is repeated
+        notes = json.loads(collect(out, Path(folder, "all.json")).read_text())
+        rows = effects(notes)
+        assert [r["variant"] for r in rows] == names and rows[0]["detect AP"] == scores[AS_SHIPPED]["detect"]["AP"]
+        with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are as shipped, LoRA"):
+            ablate("1-detection", start, data, data, out, names=["no tea"], **how)
+        with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 1-detection, 2-all"):
+            ablate("9-tea", start, data, data, out, **how)
+        with pytest.raises(ValueError, match="holds no finished variant"): collect(Path(folder, "run"), Path(folder, "x"))
