@@ -19,7 +19,7 @@ from .plot import (
     MapBox, _arrow, _chip, _chips, _draw_box, _picture, _rounded, _scales, _write, example_scene,
     on_map, save_figure, tint, to_picture)
 
-# %% ../nbs/40_0_v2_map.ipynb #5fe306c5
+# %% ../nbs/40_0_v2_map.ipynb #164b121a
 V2_MAP_SIZE = (1000, 696)
 V2_FRAME = (130, 18, 746, 514)
 V2_MAP_BOXES = (
@@ -45,7 +45,8 @@ V2_MAP_BOXES = (
            foot="all are added up"),
     MapBox("Training", ("v2_stages",), (601, 580, 184, 100), LEARNING,
            foot="one stage after another"),
-    MapBox("Scores", ("v2_evaluate", "v2_questions", "v2_speed", "v2_peers"),
+    MapBox("Scores", ("v2_evaluate", "v2_questions", "v2_speed", "v2_peers",
+                      "v2_pictures"),
            (796, 580, 184, 100), LEARNING),
 )
 V2_FRAME_FILES = ("v2/model", "v2/painting")  # the frame holds them, they have no box

@@ -382,7 +382,7 @@ def _decoding(seen: dict) -> list[tuple]:
     else: return stages
     return [*stages, ("all queries' boxes", tuple(boxes.shape), boxes)]
 
-# %% ../../nbs/60b_v2_answering.ipynb #a1984fc4
+# %% ../../nbs/60b_v2_answering.ipynb #c96dca5a
 class Chatting(Responding):
     "The half of VisionLLMv2 that talks: `chat` and `trace`."
 
@@ -401,8 +401,10 @@ class Chatting(Responding):
         """The reply, with text, routes, detections and images; texts give a list. ValueError if
         impossible."""
         if isinstance(text, (list, tuple)):
-            return self.respond(as_chats(image, text, regions, after), threshold, max_new, **sampling)
-        return self.respond([as_chat(image, text, regions, after)], threshold, max_new, **sampling)[0]
+            asked = as_chats(image, text, regions, after)
+            return self.respond(asked, threshold, max_new, **sampling)
+        asked = [as_chat(image, text, regions, after)]
+        return self.respond(asked, threshold, max_new, **sampling)[0]
 
     def trace(
         self, image, text: str, regions: Sequence = (), after: Chat | None = None,

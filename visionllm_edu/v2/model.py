@@ -173,7 +173,7 @@ class Encoding:
         side = self.cfg.image_encoder.image_size
         return [prompt_mask(r.prompt, chat.images[r.image].size, side) for r in chat.regions]
 
-# %% ../../nbs/60_v2_model.ipynb #a509389b
+# %% ../../nbs/60_v2_model.ipynb #0db2028e
 class Collating(Encoding, Painting):
     "From conversations to a batch."
 
@@ -199,7 +199,8 @@ class Collating(Encoding, Painting):
             torch.stack(sum(masks, [])) if any(masks) else torch.zeros(0, side, side),
             [start + r.image for start, chat in zip(first, chats) for r in chat.regions],
             [len(some) for some in masks], errands, self._decoder_pixels(chats, errands),
-            *self._told(chats, rows), chats[0].purpose, self.drawings(chats, [r.links for r in rows]))
+            *self._told(chats, rows), chats[0].purpose,
+            self.drawings(chats, [row.links for row in rows]))
 
     def _told(self, chats: list[ChatSample], rows: list[ChatIds]) -> tuple[list, list]:
         "The pictures in words, and the links' words; none unless all were told."

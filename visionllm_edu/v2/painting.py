@@ -84,7 +84,7 @@ class WithFeatures(Dataset):
         said = lambda t: self.teacher.encode_text(t.words, cut=True)[0] if t.words else None
         return replace(chat, targets=[replace(t, features=said(t)) for t in chat.targets])
 
-# %% ../../nbs/54a_painting.ipynb #7a83e13d
+# %% ../../nbs/54a_painting.ipynb #47655ca4
 class Painting:
     "Learning to draw, and drawing, for a model with a decoder `pictures`, which may be None."
 
@@ -140,7 +140,8 @@ class Painting:
             own = [dice[i] for i, _, _ in wanted] if dice else [None]
             how = sampling | {"generator": None if None in own else own}
             if route == "edit":
-                pictures = self.pictures.edit(states, [source_of(chats[i]) for i, _, _ in wanted], **how)
+                sources = [source_of(chats[i]) for i, _, _ in wanted]
+                pictures = self.pictures.edit(states, sources, **how)
             else:
                 for i, _, _ in wanted: _check_unmarked(chats[i])
                 pictures = self.pictures.draw(states, **how)
