@@ -20,6 +20,7 @@ from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import OpenEndedDecoder, OpenEndedDecoderConfig
 from visionllm_edu.v1.reading import (
     DrillMixture, PromptMixture, Reading, Rehearsal, Told, ToldMixture, refusals, told_lesson,
+    unpacked,
 )
 from visionllm_edu.vision.deformable import point_position
 
@@ -91,14 +92,16 @@ def test_a_told_scene_is_the_scene():
     assert all(same(mixture[i], resumed[i]) for i in (39, 3, 20))
 
 
-# nbs/32b_reading.ipynb, cell a737d401
+# nbs/32b_reading.ipynb, cell ca8c3e23
 def test_rehearsal_comes_in_whole_batches():
     data = scenes()
     seen, told = (kind(data, seed=2, batch=4) for kind in (TaskMixture, ToldMixture))
-    mixed = Rehearsal(seen, told, 0.3)
-    kinds = [isinstance(mixed[i], Told) for i in range(400)]
+    mixed = Rehearsal(seen, told, 0.3, each=2)
+    kinds = [isinstance(mixed[i], list) for i in range(400)]
     assert all(len(set(kinds[i : i + 4])) == 1 for i in range(0, 400, 4)) and 0.15 < np.mean(kinds) < 0.45
-    assert same(mixed[kinds.index(True)], told[kinds.index(True)])
+    first = kinds.index(True)
+    assert all(same(a, b) for a, b in zip(mixed[first], (told[2 * first], told[2 * first + 1]), strict=True))
+    assert len(unpacked([mixed[first + k] for k in range(4)])) == 8 and unpacked([1, 2]) == [1, 2]
 
 
 # nbs/32b_reading.ipynb, cell fc79b6ef

@@ -24,7 +24,7 @@ from .train import (
 from .v1.reading import READING
 from .weights import atomic
 
-# %% ../nbs/34b_stages.ipynb #5a6b1d10
+# %% ../nbs/34b_stages.ipynb #cd6df4ad
 COURSE_MINUTES = 180.0  # of all stages together
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 POINTING = {"detect": 0.5, "ground": 5.0, "caption": 1.0, "answer": 2.0}
@@ -38,7 +38,7 @@ def v1_stages(
     "The stages of v1's training by name: words alone, detection, all tasks (paper §4.1)."
     share, medium = minutes / COURSE_MINUTES, dict(seed=seed, matmul="medium")
     reading = dict(source="words", full_list=0.2, **medium)
-    seeing = dict(batch_size=8, rehearsal=0.15, strangers=0.4, **medium)
+    seeing = dict(batch_size=8, rehearsal=0.25, rehearsed=4, strangers=0.4, **medium)
     return {
         "0-drills": Recipe({"detect": 1.0}, 32, minutes=3.2 * share, source="drills",
                            language_rate=0.7, **medium),

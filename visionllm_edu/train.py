@@ -9,7 +9,7 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'Course',
            'train_model', 'freeze', 'with_found', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #2bb80b9f
+# %% ../nbs/34_train.ipynb #25997808
 import csv
 import hashlib
 import json
@@ -40,14 +40,14 @@ from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.instructions import TEMPLATES, Instruction
 from .language.vocabulary import Vocabulary
 from .v1.reading import (
-    READING, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
+    REHEARSED, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, template_vocabulary)
 from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #8c6bb7e4
+# %% ../nbs/34_train.ipynb #850ca5e0
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -74,6 +74,7 @@ class Recipe:
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
     source: str = "pictures"  # v1 and v2: "words" about told pictures; v1: "drills", "prompts"; v2: "eyes"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
+    rehearsed: int = 1  # told scenes in the place of each picture of such a batch
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
     strangers: float = 0.0  # share of lists of all categories with names of nothing in them
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
@@ -341,7 +342,7 @@ def check_resumable(out: Path, card: dict) -> None:
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
 
-# %% ../nbs/34_train.ipynb #c40913ce
+# %% ../nbs/34_train.ipynb #78671b67
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -365,7 +366,8 @@ def mixture_for(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> TaskM
     if r.source == "words": return ToldMixture(data, r.tasks, alike=True, **drawn)
     seen = TaskMixture(data, r.tasks, **drawn)
     if not r.rehearsal: return seen
-    return Rehearsal(seen, ToldMixture(data, READING, alike=True, **drawn), r.rehearsal)
+    told = ToldMixture(data, REHEARSED, alike=True, **drawn | {"batch": r.rehearsed * r.batch_size})
+    return Rehearsal(seen, told, r.rehearsal, r.rehearsed)
 
 # %% ../nbs/34_train.ipynb #e8c39e59
 def check_prompts(model: VisionLLMv1, data: CocoData, recipe: Recipe) -> None:

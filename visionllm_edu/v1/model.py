@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'scene_boxes', 'class_targets',
            'pairing_cost', 'lesson_of', 'only', 'Learning', 'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #f2a38609
+# %% ../../nbs/33_v1_model.ipynb #a2cdb531
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +31,7 @@ from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
     Blocks, Context, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss)
-from .reading import Reading, Told, ToldBatch, refusals
+from .reading import Reading, Told, ToldBatch, refusals, unpacked
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian, shared_count
 from ..settings import OnDisk, of_size
@@ -168,12 +168,13 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #9be4a72b
+# %% ../../nbs/33_v1_model.ipynb #1af29c5e
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
     def collate(self, samples: list[TaskSample]) -> Batch:
         "Task samples of any mix to a batch."
+        samples = unpacked(samples)
         if isinstance(samples[0], Told): return self.collate_told(samples)
         pixels = torch.stack([image_to_tensor(s.image, self.cfg.image_size) for s in samples])
         return Batch(pixels, [self.vocabulary.encode(s.instruction.text) for s in samples], samples)

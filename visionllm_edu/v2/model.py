@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #db3ce907
+# %% ../../nbs/60_v2_model.ipynb #44f3ec0c
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -23,6 +23,7 @@ from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.vocabulary import Vocabulary
 from ..settings import OnDisk, of_size
 from ..steps import Steps, split_off
+from ..v1.reading import unpacked
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
 from .conversation import V2_BLOCKS, ChatIds, LinkPlace, encode_chat
@@ -173,7 +174,7 @@ class Encoding:
         side = self.cfg.image_encoder.image_size
         return [prompt_mask(r.prompt, chat.images[r.image].size, side) for r in chat.regions]
 
-# %% ../../nbs/60_v2_model.ipynb #0db2028e
+# %% ../../nbs/60_v2_model.ipynb #9b59282c
 class Collating(Encoding, Painting):
     "From conversations to a batch."
 
@@ -186,6 +187,7 @@ class Collating(Encoding, Painting):
     def collate(self, chats: list[ChatSample]) -> ChatBatch:
         "Conversations of any mix to a batch; ValueError for none, or for one that won't do."
         if not chats: raise ValueError("a batch of no conversations: it needs one at least")
+        chats = unpacked(chats)
         if chats[0].purpose == "words": return self.collate_told(chats)
         rows, masks = [self.words(c) for c in chats], [self.marks(c) for c in chats]
         views, side = self.views(chats), self.cfg.image_encoder.image_size
