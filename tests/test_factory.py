@@ -163,7 +163,7 @@ def test_test_file_follows_its_notebook():
     assert remove_stale(project) == [file] and not file.exists()
 
 
-# nbs/90_factory.ipynb, cell 53d84955
+# nbs/90_factory.ipynb, cell a889df90
 def test_stamp_is_idempotent_and_complete():
     project = toy_project()
     path = project.relative(project.notebooks[0])
@@ -175,6 +175,8 @@ def test_stamp_is_idempotent_and_complete():
     write_text(project.nbs / "costs.json", '{"00_boxes": 3}')
     assert "about 3 s on one CPU core; no GPU" in stamp(once, path, project).cells[3].source
     assert "[Boxes](00_boxes.ipynb \"Areas of boxes.\") 3 s" in lesson_table(project)
+    (project.nbs / "00ab_boxes.ipynb").write_bytes((project.nbs / "00_boxes.ipynb").read_bytes())
+    with pytest.raises(ValueError, match="00ab_boxes.ipynb has no lesson's name"): lesson_table(project)
 
 
 # nbs/90_factory.ipynb, cell c70f3f6c

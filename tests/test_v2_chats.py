@@ -1,6 +1,6 @@
 """Tests of visionllm_edu/v2/chats.py.
 
-Generated from nbs/42b_chats.ipynb by make export: do not edit, edit the notebook.
+Generated from nbs/42d_chats.ipynb by make export: do not edit, edit the notebook.
 """
 
 from visionllm_edu.v2.chats import (
@@ -11,7 +11,7 @@ from visionllm_edu.v2.picture_tasks import PICTURES
 from visionllm_edu.v2.word_tasks import BILINGUAL
 
 
-# nbs/42b_chats.ipynb, cell 96ccc5cf
+# nbs/42d_chats.ipynb, cell 96ccc5cf
 import copy
 import re
 from collections import Counter
@@ -41,7 +41,7 @@ def chats_of(ask, data, n=40, **how):
     return [(page, chat) for page, chat in made if chat is not None]
 
 
-# nbs/42b_chats.ipynb, cell 2a79f5b1
+# nbs/42d_chats.ipynb, cell 2a79f5b1
 def test_prompts_fit_their_object():
     data, overlap = toybox(), {kind: [] for kind in PROMPT_KINDS}
     for row in range(12):
@@ -57,7 +57,7 @@ def test_prompts_fit_their_object():
     assert all(np.mean(overlap[kind]) > least for kind, least in (("box", 0.4), ("scribble", 0.85), ("mask", 0.75)))
 
 
-# nbs/42b_chats.ipynb, cell 107b2149
+# nbs/42d_chats.ipynb, cell 107b2149
 def test_too_small_objects_vanish_with_their_regions():
     data = shapes_data()
     page = next(page for page in (Page(data, row) for row in range(8)) if len(page.real) > 2)
@@ -71,7 +71,7 @@ def test_too_small_objects_vanish_with_their_regions():
             assert (painted & mask).sum() / painted.sum() > 0.4
 
 
-# nbs/42b_chats.ipynb, cell 792c42dc
+# nbs/42d_chats.ipynb, cell 792c42dc
 def test_regions_and_masks_are_of_the_same_object():
     counts = Counter()
     for data, slack in ((toybox(), 0), (shapes_data(), 1.5)):
@@ -90,7 +90,7 @@ def test_regions_and_masks_are_of_the_same_object():
     assert len(counts) == 8 and min(counts.values()) > 5  # every kind of prompt, one to four regions
 
 
-# nbs/42b_chats.ipynb, cell efa91863
+# nbs/42d_chats.ipynb, cell efa91863
 def test_names_and_descriptions_are_of_what_was_marked():
     for ask in (ask_region_name, ask_region_caption):
         for page, chat in chats_of(ask, toybox()):
@@ -104,7 +104,7 @@ def test_names_and_descriptions_are_of_what_was_marked():
                 assert turn.assistant in ([page.names[hit]] if ask is ask_region_name else [d for _, d, rows in told if hit in rows])
 
 
-# nbs/42b_chats.ipynb, cell cf889bdb
+# nbs/42d_chats.ipynb, cell cf889bdb
 def test_the_picked_ones_are_among_the_found():
     for data in (toybox(), shapes_data(12)):
         chats = chats_of(ask_find_then_pick, data)
@@ -115,7 +115,7 @@ def test_the_picked_ones_are_among_the_found():
         assert len(chats) > 5
 
 
-# nbs/42b_chats.ipynb, cell a6a4bd9b
+# nbs/42d_chats.ipynb, cell a6a4bd9b
 def test_rounds_keep_their_own_targets():
     tasks = Counter()
     for page, chat in chats_of(ask_multi_round, toybox(), 60):
@@ -132,7 +132,7 @@ def test_rounds_keep_their_own_targets():
     assert set(tasks) >= {0, 1, 2}
 
 
-# nbs/42b_chats.ipynb, cell f05b1b30
+# nbs/42d_chats.ipynb, cell f05b1b30
 def test_chat_i_is_always_the_same():
     from torch.utils.data import DataLoader
     def same(a, b):
@@ -154,7 +154,7 @@ def test_chat_i_is_always_the_same():
     assert any(straight[i].turns != other.draw(i).turns for i in range(8))
 
 
-# nbs/42b_chats.ipynb, cell 30b2c966
+# nbs/42d_chats.ipynb, cell 30b2c966
 def test_records_are_only_read():
     data = toybox()
     before = [copy.deepcopy(data.read(image_id)) for image_id in data.image_ids]
@@ -173,7 +173,7 @@ def test_records_are_only_read():
     assert [data.read(image_id) for image_id in data.image_ids] == before
 
 
-# nbs/42b_chats.ipynb, cell 598645c1
+# nbs/42d_chats.ipynb, cell 598645c1
 def test_every_chat_of_every_task_checks_out():
     data = toybox()
     mixture, seen = ChatMixture(data, seed=1), Counter()
@@ -201,7 +201,7 @@ def test_every_chat_of_every_task_checks_out():
     assert set(seen) == set(ASK) and min(seen.values()) > 5
 
 
-# nbs/42b_chats.ipynb, cell dc8a46fe
+# nbs/42d_chats.ipynb, cell dc8a46fe
 def test_plain_folders_serve_what_they_can():
     data = shapes_data(12)
     mixture = ChatMixture(data)
@@ -217,7 +217,7 @@ def test_plain_folders_serve_what_they_can():
     assert all(target.masks is None for chat in chats for target in chat.targets if len(target.labels))
 
 
-# nbs/42b_chats.ipynb, cell f4287858
+# nbs/42d_chats.ipynb, cell f4287858
 def test_crowds_are_neither_targets_nor_marked():
     data = shapes_data(12)
     for records in data.tables.annotations.values(): records[0]["iscrowd"] = 1
@@ -234,7 +234,7 @@ def test_crowds_are_neither_targets_nor_marked():
     assert not set(ask_detect(only, Random(0), Asking(full=True)).turn.assistant.split()) & {f"{n}[DET]," for n in set(only.names) - only.present}
 
 
-# nbs/42b_chats.ipynb, cell 913e740e
+# nbs/42d_chats.ipynb, cell 913e740e
 def test_weights_and_batches():
     data = toybox()
     mixture = ChatMixture(data, {"detect": 3, "caption": 1, "pose": 0}, batch=8)
@@ -251,7 +251,7 @@ def test_weights_and_batches():
     with pytest.raises(ValueError, match="serves"): ChatMixture(shapes_data(), {"choice": 1})
 
 
-# nbs/42b_chats.ipynb, cell e749a640
+# nbs/42d_chats.ipynb, cell e749a640
 def test_a_chat_is_cheap():
     import time
     data = toybox()
@@ -261,14 +261,14 @@ def test_a_chat_is_cheap():
     assert time.process_time() - start < 200 * 6e-3  # measured 0.8 ms each; slow machines get their share
 
 
-# nbs/42b_chats.ipynb, cell 1aa5a2b3
+# nbs/42d_chats.ipynb, cell 1aa5a2b3
 def small_vocabulary(mixture, n=150):
     texts = [text for i in range(n) for turn in mixture.draw(i).turns for text in (turn.user, turn.assistant)]
     return Vocabulary.train([re.sub(r"\[[A-Z]+\]|<[^>]+>", " ", text) for text in texts], text_size=600,
                             range=1, num_classes=1, max_points=1, extra=V2_BLOCKS)
 
 
-# nbs/42b_chats.ipynb, cell 6cf11f09
+# nbs/42d_chats.ipynb, cell 6cf11f09
 def test_encoded_links_are_called_like_their_objects():
     data = toybox()
     mixture = ChatMixture(data)
@@ -289,7 +289,7 @@ def test_encoded_links_are_called_like_their_objects():
     assert len(objects) == 4 and min(objects.values()) > 5
 
 
-# nbs/42b_chats.ipynb, cell 4d1860c9
+# nbs/42d_chats.ipynb, cell 4d1860c9
 def test_one_question_one_kind_of_answer():
     mixture, wanted = ChatMixture(toybox()), {}
     for i in range(1200):

@@ -126,13 +126,14 @@ def test_what_was_drawn_last_is_edited():
     assert one.tobytes() != two.tobytes()
 
 
-# nbs/54a_painting.ipynb, cell ae145a2d
+# nbs/54a_painting.ipynb, cell f6c61963
 def test_what_can_not_be_painted():
     model, chats = Small(), some_chats()
     for how, line in ((dict(num_inference_steps=0), "num_inference_steps is 0"), (dict(guidance_scale=-1), "guidance_scale is -1"),
                       (dict(height=60), "height is 60; accepted are multiples of 8"), (dict(steps=3), "unknown 'steps'; accepted are num_inf"),
                       (dict(generator=[None]), "1 generators for 4 conversations")):
         with pytest.raises(ValueError, match=line): model.check_painting(n=4, **how)
+    with pytest.raises(ValueError, match="unknown 'treshold'"): Small(draws=False).check_painting(treshold=0.5)
     model.check_painting(n=4, num_inference_steps=3, guidance_scale=1.5, height=64, generator=torch.Generator())
     with pytest.raises(ValueError, match="an edit needs a picture to change: this conversation has none"):
         model.paint(chats[:1], answered(1, "[EDIT]"), num_inference_steps=1)

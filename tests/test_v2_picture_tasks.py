@@ -1,12 +1,12 @@
 """Tests of visionllm_edu/v2/picture_tasks.py.
 
-Generated from nbs/42ac_picture_tasks.ipynb by make export: do not edit, edit the notebook.
+Generated from nbs/42c_picture_tasks.ipynb by make export: do not edit, edit the notebook.
 """
 
 from visionllm_edu.v2.picture_tasks import ask_edit, ask_generate
 
 
-# nbs/42ac_picture_tasks.ipynb, cell ae982b8e
+# nbs/42c_picture_tasks.ipynb, cell ae982b8e
 from random import Random
 from tempfile import TemporaryDirectory
 
@@ -23,7 +23,7 @@ def chats_of(ask, data, n=24):
     return [(page, chat) for page, chat in made if chat is not None]
 
 
-# nbs/42ac_picture_tasks.ipynb, cell e2ec24f5
+# nbs/42c_picture_tasks.ipynb, cell e2ec24f5
 def test_a_drawing_shows_nothing():
     for page, chat in chats_of(ask_generate, toybox()):
         (turn,), (target,) = chat.turns, chat.targets
@@ -33,7 +33,7 @@ def test_a_drawing_shows_nothing():
         assert target.words.lower() in turn.user.lower()
 
 
-# nbs/42ac_picture_tasks.ipynb, cell ce8b6c36
+# nbs/42c_picture_tasks.ipynb, cell ce8b6c36
 def test_an_edit_shows_what_is_changed():
     found = chats_of(ask_edit, toybox())
     assert len(found) > 12
@@ -46,7 +46,7 @@ def test_an_edit_shows_what_is_changed():
         assert target.picture.tobytes() != page.data.image(page.row).tobytes()
 
 
-# nbs/42ac_picture_tasks.ipynb, cell a02bb179
+# nbs/42c_picture_tasks.ipynb, cell a02bb179
 def test_other_data_are_drawn_but_not_edited():
     with TemporaryDirectory() as folder:
         shapes = load_data(write_shapes(folder, n=4, size=(96, 72)))

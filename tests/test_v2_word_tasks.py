@@ -1,6 +1,6 @@
 """Tests of visionllm_edu/v2/word_tasks.py.
 
-Generated from nbs/42ab_word_tasks.ipynb by make export: do not edit, edit the notebook.
+Generated from nbs/42b_word_tasks.ipynb by make export: do not edit, edit the notebook.
 """
 
 from visionllm_edu.language.vocabulary import Vocabulary
@@ -10,7 +10,7 @@ from visionllm_edu.v2.word_tasks import (
 )
 
 
-# nbs/42ab_word_tasks.ipynb, cell 363b39bf
+# nbs/42b_word_tasks.ipynb, cell 363b39bf
 from random import Random
 from tempfile import TemporaryDirectory
 
@@ -33,7 +33,7 @@ def chats_of(ask, data, n=40):
     return [(page, chat) for page, chat in made if chat is not None]
 
 
-# nbs/42ab_word_tasks.ipynb, cell 6d6df024
+# nbs/42b_word_tasks.ipynb, cell 6d6df024
 def test_words_are_the_data_sets():
     for page, chat in chats_of(ask_caption, toybox()):
         assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
@@ -51,7 +51,7 @@ def test_words_are_the_data_sets():
     assert set(letters) == set("abcd")
 
 
-# nbs/42ab_word_tasks.ipynb, cell 64114f4f
+# nbs/42b_word_tasks.ipynb, cell 64114f4f
 def test_chinese_is_the_data_sets():
     ways = set()
     for page, chat in chats_of(ask_translation, toybox(), 80):
@@ -67,12 +67,12 @@ def test_chinese_is_the_data_sets():
         assert any(q["chinese"] in turn.user and q["chinese_answer"] == turn.assistant for q in page.told["questions"])
 
 
-# nbs/42ab_word_tasks.ipynb, cell f4e5c7a2
+# nbs/42b_word_tasks.ipynb, cell f4e5c7a2
 def test_data_of_one_language_serve_none():
     assert not any(chats_of(WORDS[task], shapes_data()) for task in BILINGUAL)
 
 
-# nbs/42ab_word_tasks.ipynb, cell 9c5fd954
+# nbs/42b_word_tasks.ipynb, cell 9c5fd954
 def test_characters_are_tokens():
     text = next(b for k in range(24) for a, b in both_ways(Page(toybox(), k)))
     words = Vocabulary.train([text] * 50, 600, range=1, num_classes=1, max_points=1)

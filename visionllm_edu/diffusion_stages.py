@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['TRIES', 'DIFFUSION', 'PictureMixture', 'picture_vocabulary', 'picture_mixture', 'diffusion_stages']
 
-# %% ../nbs/53b_diffusion_stages.ipynb #dd88848c
+# %% ../nbs/53b_diffusion_stages.ipynb #da6a575d
 from collections.abc import Sequence
 from random import Random
 
 from torch.utils.data import Dataset
 
 from .data.coco import CocoData
-from .data.edits import edit_of, first_edits
+from .data.edits import EDITS_PER_SCENE, edit_of, first_edits
 from .data.tasks import Memory
 from .language.vocabulary import Vocabulary
 from .reply import answering_mode
@@ -21,7 +21,7 @@ from .vision.diffusion import to_pictures, to_pixels
 from .vision.drawing import (
     PICTURE_TASKS, DiffusionConfig, LatentDiffusion, PictureSample)
 
-# %% ../nbs/53b_diffusion_stages.ipynb #006e030f
+# %% ../nbs/53b_diffusion_stages.ipynb #82839a68
 class PictureMixture(Dataset):
     "Samples without end for `LatentDiffusion`: sample i depends on (seed, i) alone."
 
@@ -31,7 +31,6 @@ class PictureMixture(Dataset):
         tasks: dict[str, float],  # of `PICTURE_TASKS`, task to weight
         seed: int = 0,
         size: int | None = None,  # keep pictures at this size; None: as they are
-        edits_per_scene: int = 4,
         cache_mb: float = 500,  # memory for decoded pictures
     ):
         "ValueError for unknown tasks, or data that can't serve one."
@@ -40,7 +39,7 @@ class PictureMixture(Dataset):
                              f"{', '.join(PICTURE_TASKS)}")
         if "edit" in tasks: edit_of(data, 0)
         self.data, self.tasks, self.seed = data, tasks, seed
-        self.edits, self.memory = edits_per_scene, Memory(data, size, cache_mb)
+        self.memory = Memory(data, size, cache_mb)
 
     def __getitem__(self, index: int) -> PictureSample:
         rng = Random(f"{self.seed} {index}")
@@ -60,7 +59,7 @@ class PictureMixture(Dataset):
         return PictureSample("draw", self.memory.image(row), rng.choice(captions))
 
     def _edit(self, row: int, rng: Random) -> PictureSample | None:
-        found = edit_of(self.data, row, rng.randrange(self.edits))
+        found = edit_of(self.data, row, rng.randrange(EDITS_PER_SCENE))
         return found and PictureSample("edit", found[2], found[0].instruction, found[1])
 
 

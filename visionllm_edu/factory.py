@@ -520,7 +520,7 @@ def stamp(
         c.source = _SCORES.sub(scores, _TABLE.sub(table, source))
     return notebook
 
-# %% ../nbs/90_factory.ipynb #2af6c728
+# %% ../nbs/90_factory.ipynb #847ae9da
 CHAPTERS = ("Toybox: a world small enough to understand", "Saying what you see", "Seeing",
             "VisionLLM v1", "VisionLLM v2: the language side", "VisionLLM v2: the decoders",
             "VisionLLM v2 whole", "Experiments", "Beyond", "Workshop")
@@ -569,7 +569,9 @@ def lesson_table(
     "Markdown: chapters, their lessons and measured costs; links count from the notebooks' folder."
     rows, costs = {}, project.costs
     for path in project.notebooks:
-        if not (number := re.match(r"(\d)\d\w?_(.*)", path.stem)): continue
+        if not path.stem[0].isdigit(): continue
+        if not (number := re.match(r"(\d)\d[a-z]?_(.*)", path.stem)):
+            raise ValueError(f"{path.name} has no lesson's name; accepted are names like 10_x, 10b_x")
         lesson = read_notebook(path)
         name = _title(lesson).split(":")[0] or number[2].replace("_", " ")
         hint = promise(lesson).replace('"', "'").replace("`", "").replace("|", "/")

@@ -25,7 +25,7 @@ from .v2.telling import ToldChats
 from .v2.word_tasks import both_ways
 from .vision.drawing import LatentDiffusion
 
-# %% ../nbs/61_v2_stages.ipynb #e42a96ae
+# %% ../nbs/61_v2_stages.ipynb #7ef24d9a
 TALK = {"caption": 2.0, "answer": 5.0, "region_name": 1.0, "region_caption": 1.5, "choice": 1.0}
 CHINESE = {"translation": 2.0, "caption_chinese": 1.0, "answer_chinese": 1.5}  # read, before it sees
 REHEARSED = TALK | CHINESE | {"ground": 3.0}  # told, now and then, while it learns to see
@@ -50,14 +50,14 @@ def v2_vocabulary(data: CocoData, text_size: int = 2000) -> Vocabulary:
 def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
     "The chats that a recipe draws from data, told or seen."
     r, grid = recipe, cfg.image_encoder.grid
-    draw = lambda tasks, purpose: ToldChats(
-        ChatMixture(data, tasks, r.seed, r.batch_size, r.full_list), grid, purpose)
+    draw = lambda tasks, purpose, each=1: ToldChats(
+        ChatMixture(data, tasks, r.seed, each * r.batch_size, r.full_list), grid, purpose)
     if r.source in ("words", "eyes"): return draw(r.tasks, r.source)
     seen = draw(r.tasks, "chat")
     if PAINT.keys() & r.tasks.keys() and cfg.pictures.source:
         seen = WithFeatures(seen, LatentDiffusion.from_pretrained(cfg.pictures.source))
     if not r.rehearsal: return seen
-    return Rehearsal(seen, draw(REHEARSED, "words"), r.rehearsal, r.rehearsed)
+    return Rehearsal(seen, draw(REHEARSED, "words", r.rehearsed), r.rehearsal, r.rehearsed)
 
 
 def _look(model: VisionLLMv2, images: list, names: Sequence[str]) -> list[tuple]:

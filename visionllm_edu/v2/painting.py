@@ -84,7 +84,7 @@ class WithFeatures(Dataset):
         said = lambda t: self.teacher.encode_text(t.words, cut=True)[0] if t.words else None
         return replace(chat, targets=[replace(t, features=said(t)) for t in chat.targets])
 
-# %% ../../nbs/54a_painting.ipynb #47655ca4
+# %% ../../nbs/54a_painting.ipynb #82168b47
 class Painting:
     "Learning to draw, and drawing, for a model with a decoder `pictures`, which may be None."
 
@@ -111,11 +111,11 @@ class Painting:
 
     def check_painting(self, generator=None, n: int = 1, **sampling) -> None:
         "ValueError for sampling of n conversations that can't lead to pictures."
-        if self.pictures is None: return
         known = ("num_inference_steps", "guidance_scale", "image_guidance_scale", "height", "width")
         for name in sampling:
             if name not in known:
                 raise ValueError(f"unknown {name!r}; accepted are {', '.join(known)}, generator")
+        if self.pictures is None: return
         sides = {k: v for k, v in sampling.items() if k in ("height", "width") and v is not None}
         check_size(**sides)
         rest = {k: v for k, v in sampling.items() if k not in ("height", "width")}
