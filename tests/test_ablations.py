@@ -12,7 +12,7 @@ from visionllm_edu.stages import v1_stages
 from visionllm_edu.train import train_v1
 
 
-# nbs/34c_ablations.ipynb, cell 77161a8d
+# nbs/34c_ablations.ipynb, cell 60374c4f
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -25,7 +25,8 @@ def tiny_start(folder):
     "Weights to begin with."
     torch.manual_seed(0)
     data = load_data("toybox:val:4")
-    model = train_v1(data, Recipe({"detect": 1.0}, 2, steps=1), folder, VisionLLMv1Config.tiny(), quiet=True)
+    cfg = changed(VisionLLMv1Config.tiny(), {"tokenizer.proposals": True, "decoder.naming_weight": 1.0})
+    model = train_v1(data, Recipe({"detect": 1.0}, 2, steps=1), folder, cfg, quiet=True)
     return Path(folder, "weights"), data
 
 
@@ -40,7 +41,7 @@ def test_variants_differ_in_what_they_name():
     assert all(AS_SHIPPED in known for known in VARIANTS.values())
 
 
-# nbs/34c_ablations.ipynb, cell 1f4842f5
+# nbs/34c_ablations.ipynb, cell d9bb388d
 def test_restarted_weights_are_the_same():
     with TemporaryDirectory() as folder:
         start, _ = tiny_start(Path(folder, "run"))
@@ -49,10 +50,13 @@ def test_restarted_weights_are_the_same():
             kept = two.state_dict()
             assert two.cfg == changed(one.cfg, settings) and len(kept) > 100
             assert all(torch.equal(x, one.state_dict()[k]) for k, x in kept.items() if k in one.state_dict())
-            assert set(kept) <= set(one.state_dict())
+            new = {key.split(".")[1] for key in set(kept) - set(one.state_dict())}
+            assert new == ({"queries"} if "tokenizer.proposals" in settings else set())
+            again = VisionLLMv1.from_pretrained(restart(start, settings, Path(folder, "again"))).state_dict()
+            assert all(torch.equal(x, again[k]) for k, x in kept.items())
 
 
-# nbs/34c_ablations.ipynb, cell 1240b2ca
+# nbs/34c_ablations.ipynb, cell bd30bd17
 def test_variants_are_trained_scored_and_kept():
     with TemporaryDirectory() as folder:
         start, data = tiny_start(Path(folder, "run"))
@@ -61,9 +65,13 @@ def test_variants_are_trained_scored_and_kept():
         scores = ablate("1-detection", start, data, data, out, names=names, **how)
         assert [*scores] == names and all(0 <= s["detect"]["AP"] <= 1 for s in scores.values())
         assert ablate("1-detection", "nowhere", data, data, out, names=names, **how) == scores  # nothing is repeated
+        with pytest.raises(ValueError, match="scores.json was made with other settings"):
+            ablate("1-detection", start, data, data, out, names=names, steps=3, quiet=True)
         notes = json.loads(collect(out, Path(folder, "all.json")).read_text())
         rows = effects(notes)
         assert [r["variant"] for r in rows] == names and rows[0]["detect AP"] == scores[AS_SHIPPED]["detect"]["AP"]
+        lost = scores[AS_SHIPPED]["detect"]["AP"] - scores["LoRA, rank 8"]["detect"]["AP"]
+        assert rows[0]["Δ detect AP"] == 0 and abs(rows[1]["Δ detect AP"] - lost) < 1e-9
         with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are as shipped, LoRA"):
             ablate("1-detection", start, data, data, out, names=["no tea"], **how)
         with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 1-detection, 2-all"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
-from visionllm_edu.card import describe_run, ship_weights, write_card
+from visionllm_edu.card import describe_run, ship_weights, versions_told, write_card
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.stages import train_stages, v1_stages
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
@@ -53,6 +53,14 @@ def test_unfinished_courses_are_not_shipped():
         with pytest.raises(ValueError, match="0-drills is not finished"): ship_weights(run, Path(folder, "out"))
         with pytest.raises(ValueError, match="holds no stages"): ship_weights(folder, Path(folder, "out"))
         assert not Path(folder, "out").exists()
+
+
+# nbs/39_card.ipynb, cell b9f0a150
+def test_cards_name_each_version_of_the_code():
+    one, other = {"commit": "aaa"}, {"commit": "bbb+"}
+    assert versions_told({"a": one, "b": one}) == "All of it at commit aaa."
+    told = versions_told({"a": other, "b": one})
+    assert "2 versions of the code" in told and "A + marks" in told
 
 
 # nbs/39_card.ipynb, cell af9364be

@@ -53,6 +53,15 @@ def test_shared_weights_stand_once():
     assert len(own) == 3 and len(rest) == 2 and not {id(p) for p in own} & {id(p) for p in rest}
 
 
+# nbs/19c_steps.ipynb, cell 7ca4b1d3
+def test_a_gradient_of_zero_is_not_none():
+    absent, zero = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([absent, zero], 0.1, weight_decay=0.5)
+    zero.grad = torch.zeros(2)
+    optimizer.step()
+    assert (absent == 1).all() and (zero < 1).all()
+
+
 # nbs/19c_steps.ipynb, cell 8cf2400c
 def test_the_trainer_takes_steps():
     import logging, warnings

@@ -201,12 +201,12 @@ def test_every_chat_of_every_task_checks_out():
     assert set(seen) == set(ASK) and min(seen.values()) > 5
 
 
-# nbs/42d_chats.ipynb, cell dc8a46fe
+# nbs/42d_chats.ipynb, cell 1766472c
 def test_plain_folders_serve_what_they_can():
     data = shapes_data(12)
     mixture = ChatMixture(data)
     unserved = {"region_caption", "choice", "grounded_caption", "edit", *BILINGUAL}
-    assert set(ASK) - set(mixture.tasks) == unserved and len(mixture.tasks) == 12
+    assert set(ASK) - set(mixture.tasks) == unserved and len(mixture.tasks) == 13
     assert {mixture[i].task for i in range(150)} == set(mixture.tasks)
     for records in data.tables.annotations.values():
         for a in records: a.pop("segmentation")
@@ -234,7 +234,7 @@ def test_crowds_are_neither_targets_nor_marked():
     assert not set(ask_detect(only, Random(0), Asking(full=True)).turn.assistant.split()) & {f"{n}[DET]," for n in set(only.names) - only.present}
 
 
-# nbs/42d_chats.ipynb, cell 913e740e
+# nbs/42d_chats.ipynb, cell 65163f11
 def test_weights_and_batches():
     data = toybox()
     mixture = ChatMixture(data, {"detect": 3, "caption": 1, "pose": 0}, batch=8)
@@ -244,6 +244,9 @@ def test_weights_and_batches():
     for start in range(0, 400, 8):  # in a batch, all lists are full or none is
         lists = [links_to(chat.turns[0].assistant) == len(data.categories) for chat in chats[start:start + 8] if chat.task == "detect"]
         assert len(set(lists)) <= 1
+    alike = ChatMixture(data, {"detect": 3, "caption": 1}, batch=8, alike=True)
+    kinds = [alike.draw(i).task for i in range(160)]
+    assert all(len({*kinds[k : k + 8]}) == 1 for k in range(0, 160, 8)) and {*kinds} == {"detect", "caption"}
     short = ChatMixture(data, {"detect": 1}, max_classes=6, full_list=1)
     assert all(links_to(short.draw(i).turns[0].assistant) == 6 for i in range(20))
     for wrong, words in (({"detekt": 1}, "unknown task"), ({"detect": -1}, "weight"), ({"detect": float("nan")}, "weight"), ({}, "nothing to learn")):

@@ -9,7 +9,9 @@ from visionllm_edu.v2.image_decoder import (
 from visionllm_edu.vision.diffusion import PainterConfig
 
 
-# nbs/54_image_decoder.ipynb, cell 421eef91
+# nbs/54_image_decoder.ipynb, cell 3064808b
+from dataclasses import replace
+
 import pytest
 import torch
 from visionllm_edu.language.vocabulary import Vocabulary
@@ -161,7 +163,7 @@ def test_bridge_learns_to_speak():
     assert curve[-1] < 0.3 * curve[0]
 
 
-# nbs/54_image_decoder.ipynb, cell d109c622
+# nbs/54_image_decoder.ipynb, cell 50d218bd
 def test_paper_scale():
     with torch.device("meta"):
         decoder = ImageDecoder(ImageDecoderConfig.paper(), 4096)
@@ -178,3 +180,5 @@ def test_paper_scale():
     assert count(decoder.bridges["generate"]) == (4096 * d + d) + (d * d + d) + 77 * d + 2 * layer + attention + norm + 2 * norm
     assert count(decoder.painter.unet) == 859_520_964 and count(decoder.painter.editor) == 859_532_484
     assert sum(p.numel() for p in decoder.parameters() if p.requires_grad) == 859_532_484 + count(decoder.bridges)
+    with torch.device("meta"): deeper = Bridge(replace(ImageDecoderConfig.paper(), layers=2), 4096)
+    assert count(decoder.bridges["generate"]) == 20_338_944 and count(deeper) == 36_878_592   # exercise 2

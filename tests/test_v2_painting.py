@@ -101,7 +101,7 @@ def test_a_text_encoder_teaches():
     assert set(model.drawing_losses(found, links)) == {f"{r}_{t}" for r in ("generate", "edit") for t in ("noise", "caption")}
 
 
-# nbs/54a_painting.ipynb, cell 9c8b3a11
+# nbs/54a_painting.ipynb, cell 3b970948
 def test_pictures_come_back_to_their_conversations():
     model, chats = Small(), some_chats()
     answers = answered(4, "[GEN]", "[EDIT]", "", "[GEN]")
@@ -111,6 +111,9 @@ def test_pictures_come_back_to_their_conversations():
     alone = model.paint(chats[3:], answers[3:], dice(3), num_inference_steps=2)
     assert max(abs(a - b) for a, b in zip(made[3][0].tobytes(), alone[0][0].tobytes())) <= 1
     assert made[0][0].tobytes() != made[3][0].tobytes()
+    mixed = model.paint(chats, answers, [None, None, None, *dice(3)], num_inference_steps=2)
+    assert max(abs(a - b) for a, b in zip(mixed[3][0].tobytes(), made[3][0].tobytes())) <= 1
+    assert mixed[0][0].tobytes() != made[0][0].tobytes()
     assert Small(draws=False).paint(chats, answers) == [[], [], [], []]
 
 

@@ -45,7 +45,7 @@ class Parrot:
         return [None] * len(chats)
 
 
-# nbs/61b_v2_questions.ipynb, cell bad97787
+# nbs/61b_v2_questions.ipynb, cell 8faed7dc
 def test_questions_are_fixed_and_complete():
     data = toys()
     examiner, again, other = (ChatExaminer(None, data, seed=seed) for seed in (1, 1, 2))
@@ -60,7 +60,7 @@ def test_questions_are_fixed_and_complete():
     assert len(list(examiner.chats("ground"))) == phrases
     assert len(list(examiner.chats("answer"))) == sum(len(data.sample(i, image=False).questions) for i in range(8))
     kinds = [c.kind for c in examiner.chats("routing")]
-    assert len(set(kinds)) == 14 and max(kinds.count(k) for k in kinds) <= 8
+    assert len(set(kinds)) == 15 and max(kinds.count(k) for k in kinds) <= 8
     examiner.how = replace(examiner.how, max_classes=7)
     in_three = [c for c, _ in zip(examiner.chats("segment"), range(3))]
     assert [len(c.names) for c in in_three] == [7, 7, 6] and sorted(sum((c.names for c in in_three), [])) == sorted(data.categories)
@@ -94,13 +94,13 @@ def test_an_unlisted_crowd_gives_nothing_away():
     assert asked.turns[0].user == same.turns[0].user                     # the examiner lists them: the list must not tell
 
 
-# nbs/61b_v2_questions.ipynb, cell 81cfdd50
+# nbs/61b_v2_questions.ipynb, cell e0e21845
 def test_later_rounds_follow_the_models_own_answers():
     data, parrot = toys(), Parrot()
     examiner = ChatExaminer(parrot, data)
     chat = next(iter(examiner.chats("choice")))
     shown = [replace(chat, images=[data.image(k) for k in chat.rows])]
-    for hear, before in ((examiner.free, "zz"), (examiner.told, chat.turns[0].assistant), (examiner.blind, "zz")):
+    for hear, before in ((examiner.free, "zz"), (examiner.forced_history, chat.turns[0].assistant), (examiner.blind, "zz")):
         parrot.asked.clear()
         ((first, second),) = hear(shown)
         assert first.text == second.text == "zz" and len(parrot.asked) == 2
@@ -111,7 +111,7 @@ def test_later_rounds_follow_the_models_own_answers():
         assert grey == (hear == examiner.blind)
 
 
-# nbs/61b_v2_questions.ipynb, cell 54b861ae
+# nbs/61b_v2_questions.ipynb, cell 133b364e
 def test_who_talks_too_much_falls_silent():
     class Chatterbox(Parrot):
         "No room for a second round about the first three pictures, nor for a third one about any."
@@ -126,39 +126,43 @@ def test_who_talks_too_much_falls_silent():
     for chat, replies in zip(shown, examiner.free(shown)):
         assert [r.text for r in replies] == ["zz" if k <= (chat.rows[-1] > 2) else "" for k in range(len(chat.turns))]
         assert all(len(r.turns) == k + 1 for k, r in enumerate(replies)) and replies[-1].detections is None
-    with pytest.raises(ValueError, match="1024 is the limit"): examiner.told(shown)                  # right answers must fit
+    with pytest.raises(ValueError, match="1024 is the limit"): examiner.forced_history(shown)        # right answers must fit
+    class Refuser(Parrot):
+        def respond(self, chats, *rest): raise ValueError("no such picture")
+    for hear in (ChatExaminer(Refuser(), data).free, ChatExaminer(Refuser(), data).blind):                # and so must first questions
+        with pytest.raises(ValueError, match="no such picture"): hear(shown)
 
 
-# nbs/61b_v2_questions.ipynb, cell c2fbbbc8
+# nbs/61b_v2_questions.ipynb, cell 7d2ccec5
 def test_regions_come_with_their_rounds():
     data, parrot = toys(), Parrot()
     examiner = ChatExaminer(parrot, data)
     rounds = [c for c in examiner.chats("routing") if c.kind == "multi_round" and c.regions]
     shown = [replace(c, images=[data.image(k) for k in c.rows]) for c in rounds]
-    for hear in (examiner.free, examiner.told):
+    for hear in (examiner.free, examiner.forced_history):
         assert [len(replies) for replies in hear(shown)] == [len(c.turns) for c in rounds] and len(rounds) > 1
     assert any(c.targets for c in rounds) and not any(asked.targets for asked in parrot.asked)
     for asked in parrot.asked: assert asked.conversation.regions == len(asked.regions)   # raises where they differ
     assert {len(a.turns) for a in parrot.asked} == {1, 2, 3}
 
 
-# nbs/61b_v2_questions.ipynb, cell fdca8dba
-def test_telling_routes():
+# nbs/61b_v2_questions.ipynb, cell 96a20dc9
+def test_forced_answers_have_their_routes():
     data, parrot = toys(), Parrot()
     examiner = ChatExaminer(parrot, data)
     chat = next(iter(examiner.chats("interactive")))
-    ((reply,),) = examiner.found([replace(chat, images=[data.image(chat.rows[0])])])
+    ((reply,),) = examiner.forced([replace(chat, images=[data.image(chat.rows[0])])])
     assert [token for token, _ in reply.routes] == ["[SEG]"] * len(chat.regions) and reply.detections is None
     assert [phrase for _, phrase in reply.routes] == [f"region{k + 1}" for k in range(len(chat.regions))]
     assert reply.text == chat.turns[0].assistant == parrot.asked[0].turns[0].assistant
     assert examiner.routes(Turn("Find it", "I see a dog.")) == []
 
 
-# nbs/61b_v2_questions.ipynb, cell bd489d81
+# nbs/61b_v2_questions.ipynb, cell 463ff2de
 def test_notes_come_in_order_whatever_the_batch():
     data = toys().subset(3)
     note = lambda examiner, chat, said: (as_key(chat), len(said), len(chat.images))
-    columns = {"free": ChatExaminer.free, "again": ChatExaminer.told}
+    columns = {"free": ChatExaminer.free, "again": ChatExaminer.forced_history}
     one, many = (ChatExaminer(Parrot(), data, size).sit("ground", note, columns) for size in (1, 40))
     assert one == many and one["free"] == one["again"] and [k for k, *_ in one["free"]] == [
         as_key(c) for c in ChatExaminer(None, data).chats("ground")]

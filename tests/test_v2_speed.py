@@ -76,6 +76,21 @@ def test_pictures_are_encoded_twice_and_words_read_again():
     assert count(lambda: official_flow(model, chat, reply)) == 2
 
 
+# nbs/62b_v2_speed.ipynb, cell b618516a
+def test_passes_are_as_many_as_the_formula_says():
+    model, chats = prattler(), eight_chats()[:2]
+    asked, m = [unanswered(replace(c, targets=[])) for c in chats], 3
+    def passes_of(job):
+        "How often the first layer of the LLM is called."
+        calls, hook = [], model.language_model.lm.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+        out = job()
+        hook.remove()
+        return len(calls), out
+    alone, (reply,) = passes_of(lambda: model.respond(asked[:1], max_new=m))
+    assert alone == passes_of(lambda: model.respond(asked, max_new=m))[0] == 1 + m
+    assert passes_of(lambda: official_flow(model, asked[0], reply))[0] == 1 + m + 1
+
+
 # nbs/62b_v2_speed.ipynb, cell d24476fb
 def test_seconds_come_with_their_ratio():
     model = prattler().train()

@@ -5,8 +5,8 @@ Generated from nbs/42b_word_tasks.ipynb by make export: do not edit, edit the no
 
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v2.word_tasks import (
-    BILINGUAL, WORDS, ask_answer, ask_answer_chinese, ask_caption, ask_caption_chinese,
-    ask_choice, ask_translation, both_ways,
+    BILINGUAL, MOST_QUESTIONS, WORDS, ask_answer, ask_answer_chinese, ask_caption,
+    ask_caption_chinese, ask_choice, ask_questions, ask_translation, both_ways,
 )
 
 
@@ -33,7 +33,7 @@ def chats_of(ask, data, n=40):
     return [(page, chat) for page, chat in made if chat is not None]
 
 
-# nbs/42b_word_tasks.ipynb, cell 6d6df024
+# nbs/42b_word_tasks.ipynb, cell 908f60fb
 def test_words_are_the_data_sets():
     for page, chat in chats_of(ask_caption, toybox()):
         assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
@@ -42,6 +42,11 @@ def test_words_are_the_data_sets():
         assert any(q["question"] in turn.user and q["answer"] == turn.assistant for q in questions)
         asked = {part for t in CHAT_TEMPLATES["ground"].questions for part in [t.split("{phrase}")[0]]}
         assert not any(turn.user.startswith(part) for part in asked if part)     # words, not boxes, are wanted
+    for page, chat in chats_of(ask_questions, toybox()):
+        questions = sample_questions(page.sample, page.data.categories)
+        assert 2 <= len(chat.turns) <= MOST_QUESTIONS and len(chat.rows) == 1
+        assert all(any(q["question"] in t.user and q["answer"] == t.assistant for q in questions) for t in chat.turns)
+        assert len({t.user for t in chat.turns}) == len(chat.turns)
     letters = []
     for page, chat in chats_of(ask_choice, toybox()):
         (q,), (first, second) = page.told["choices"], chat.turns

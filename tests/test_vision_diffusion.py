@@ -185,7 +185,7 @@ def test_mini_fits_its_budget():
     assert sum(p.numel() for p in mini.parameters()) < 18.6e6  # the text encoder adds 1.3 million
 
 
-# nbs/53_diffusion.ipynb, cell 31e554ad
+# nbs/53_diffusion.ipynb, cell 43a99987
 import os
 from functools import cache
 from PIL import Image, ImageDraw
@@ -217,10 +217,11 @@ def learn(part, loss, steps, lr):
 
 
 @cache
-def learned():
+def learned(prediction="v_prediction"):
     "A small painter of `WORLD`, the tokens of its pictures, and its losses."
     torch.manual_seed(0)
-    painter = Painter(PainterConfig.tiny(vae_channels=(16, 16), channels=(32,), tokens=4)).train()
+    cfg = PainterConfig.tiny(vae_channels=(16, 16), channels=(32,), tokens=4, prediction=prediction)
+    painter = Painter(cfg).train()
     pixels, tokens = to_pixels(WORLD, 16), torch.randn(4, 4, 32)
     vae_curve = learn(painter.vae, lambda: sum(painter.vae_losses(pixels).values()),
                    VAE_STEPS, 8e-3)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIGURES', 'PARTS', 'BESIDE', 'CARD', 'SUBJECTS', 'describe_run', 'in_order', 'thin', 'ship_weights', 'table',
-           'number', 'score_tables', 'paired_tables', 'Subject', 'subject_of', 'ranges_told', 'write_card']
+           'number', 'score_tables', 'paired_tables', 'Subject', 'subject_of', 'ranges_told', 'versions_told',
+           'stage_table', 'split_scores', 'write_card']
 
 # %% ../nbs/39_card.ipynb #010d8706
 import csv
@@ -20,7 +21,7 @@ from .settings import OnDisk
 from .train import read_rows
 from .weights import atomic, digests
 
-# %% ../nbs/39_card.ipynb #b6da9d68
+# %% ../nbs/39_card.ipynb #aaedd9bb
 def describe_run(
     run: str | Path,  # the folder of `train_stages`
 ) -> dict:
@@ -36,10 +37,9 @@ def describe_run(
         state = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=False)
         seconds = next(c["seconds"] for c in state["callbacks"].values() if "seconds" in c)
         stages[folder.name] = {"recipe": card["recipe"], "steps": state["global_step"],
-                               "minutes": round(seconds / 60, 1)}
-    where = json.loads((folders[-1] / "done.json").read_text())
-    return {"stages": stages, "data": cards[-1]["data"], "model": cards[-1]["model"],
-            "machine": where["machine"], "commit": where["commit"]}
+                               "minutes": round(seconds / 60, 1),
+                               **json.loads((folder / "done.json").read_text())}
+    return {"stages": stages, "data": cards[-1]["data"], "model": cards[-1]["model"]}
 
 # %% ../nbs/39_card.ipynb #e5e209a9
 def in_order(cards: Mapping[Path, dict]) -> list[Path]:
@@ -137,7 +137,7 @@ def paired_tables(scores: Mapping[str, dict]) -> str:
         if rows: parts.append(f"**{task}**\n\n" + table(["split", *names, "n"], rows))
     return "\n\n".join(parts)
 
-# %% ../nbs/39_card.ipynb #8a37db84
+# %% ../nbs/39_card.ipynb #72cb370d
 CARD = """# {name}
 
 {what}: {millions:.1f} million parameters (its language model has {layers} layers of width {width}), trained from nothing on scenes that are
@@ -146,8 +146,8 @@ from the files beside it.
 
 ## Training
 
-Data: {data} ({images} scenes). Machine: {machine}. Commit: {commit}. Minutes in all: {minutes:.0f}. At that commit
-the course is `{version}_stages(minutes={asked:g})`, trained by `train_stages`.
+Data: {data} ({images} scenes). Machine: {machine}. Minutes in all: {minutes:.0f}, as `{version}_stages(minutes={asked:g})`
+plans them, by `train_stages`. {versions}
 
 {stages}
 
@@ -167,7 +167,7 @@ By free generation, `python -m visionllm_edu evaluate {version} --weights {name}
 - It is a demonstration of a mechanism, not a detector to build on.
 """
 
-
+# %% ../nbs/39_card.ipynb #56b6678f
 @dataclass(frozen=True)
 class Subject:
     "One of the models, as a card speaks of it."
@@ -206,12 +206,36 @@ def subject_of(about: Mapping) -> Subject:
     "Whose run it was, by the parts that its settings name."
     return next(s for s in SUBJECTS if s.part in about["model"])
 
-
+# %% ../nbs/39_card.ipynb #6f105ad3
 def ranges_told(stages: Mapping[str, dict]) -> str:
     "What a run knows of other ranges than the usual one."
     share = max(stage["recipe"].get("other_ranges", 0.0) for stage in stages.values())
     if not share: return "a range other than 512 is not"
     return f"so is the range, in {share:.0%} of the instructions of a stage"
+
+
+def versions_told(stages: Mapping[str, dict]) -> str:
+    "Which versions of the code a course was trained with."
+    commits = [*dict.fromkeys(stage["commit"] for stage in stages.values())]
+    if len(commits) == 1: told = f"All of it at commit {commits[0]}."
+    else: told = f"Its stages met {len(commits)} versions of the code: the table names the commit of each."
+    changed = any(c.endswith("+") for c in commits)
+    return told + (" A + marks changes that had not been committed yet." if changed else "")
+
+
+def stage_table(stages: Mapping[str, dict]) -> str:
+    "One row for each stage."
+    rows = [[name, ", ".join(s["recipe"]["tasks"]), s["recipe"]["source"],
+             s["recipe"]["batch_size"], s["steps"], s["minutes"],
+             ", ".join(s["recipe"]["frozen"]) or "-", s["commit"]] for name, s in stages.items()]
+    return table(["stage", "tasks", "source", "batch", "steps", "minutes", "frozen", "commit"], rows)
+
+
+def split_scores(folder: Path) -> dict[str, dict]:
+    "{split: scores} of a shipped folder, those that are asked for first in front."
+    order = ("val", "test", "novel", "composition", "crowd")
+    found = {p.stem: json.loads(p.read_text()) for p in (folder / "scores").glob("*.json")}
+    return {s: found[s] for s in [*order, *sorted(set(found) - set(order))] if s in found}
 
 
 def write_card(
@@ -220,24 +244,18 @@ def write_card(
     "Writes README.md from the files beside it. Returns its path."
     folder = Path(folder)
     about = json.loads((folder / "run.json").read_text())
-    order = ("val", "test", "novel", "composition", "crowd")
-    found = {p.stem: json.loads(p.read_text()) for p in (folder / "scores").glob("*.json")}
-    scores = {s: found[s] for s in [*order, *sorted(set(found) - set(order))] if s in found}
-    rows = [[name, ", ".join(s["recipe"]["tasks"]), s["recipe"]["source"], s["recipe"]["batch_size"], s["steps"],
-             s["minutes"], ", ".join(s["recipe"]["frozen"]) or "-"] for name, s in about["stages"].items()]
-    subject = subject_of(about)
+    subject, stages = subject_of(about), about["stages"]
     model = subject.kind.from_pretrained(folder)
-    cfg = model.cfg
+    cfg, machines = model.cfg, dict.fromkeys(s["machine"] for s in stages.values())
     text = CARD.format(
         version=subject.version, what=subject.what, does=subject.does, columns=subject.columns,
-        drawn=subject.drawn.format(ranges=ranges_told(about["stages"])), kind=subject.kind.__name__,
+        drawn=subject.drawn.format(ranges=ranges_told(stages)), kind=subject.kind.__name__,
         name=folder.name, millions=sum(p.numel() for p in model.parameters()) / 1e6,
-        data=about["data"]["name"], images=about["data"]["images"], machine=about["machine"],
-        commit=about["commit"], kinds=len(cfg.categories), side=getattr(cfg, subject.side),
-        asked=round(sum(s["recipe"]["minutes"] or 0 for s in about["stages"].values())),
-        minutes=sum(s["minutes"] for s in about["stages"].values()),
-        stages=table(["stage", "tasks", "source", "batch", "steps", "minutes", "frozen"], rows),
+        data=about["data"]["name"], images=about["data"]["images"],
+        machine="; ".join(machines), versions=versions_told(stages), kinds=len(cfg.categories), side=getattr(cfg, subject.side),
+        asked=round(sum(s["recipe"]["minutes"] or 0 for s in stages.values())),
+        minutes=sum(s["minutes"] for s in stages.values()), stages=stage_table(stages),
         layers=cfg.language_model.layers, width=cfg.language_model.hidden_size,
-        scores=subject.tables(scores) or "Not scored yet.")
+        scores=subject.tables(split_scores(folder)) or "Not scored yet.")
     with atomic(folder / "README.md") as tmp: tmp.write_text(text)
     return folder / "README.md"

@@ -16,24 +16,25 @@ from .reply import Detections, answering_mode
 from .v2.answering import Chat, unanswered
 from .v2.chat_tasks import ChatSample
 
-# %% ../nbs/62b_v2_speed.ipynb #9ac29b94
+# %% ../nbs/62b_v2_speed.ipynb #752762aa
 def write_words(
     model,  # VisionLLMv2
     chat: ChatSample,        # awaits an answer
     answer: Sequence[int],   # ids that it would write, without `<link>` places
 ) -> list[int]:
-    "The likeliest id at each step of a plain cached generation, whose past is the given answer."
+    """The likeliest id at each step of a plain cached generation, whose past is the given answer:
+    m + 1 ids in 1 + m passes, for m words and what would come behind them."""
     batch, lm, link = model.collate([chat]).to(model.device), model.language_model, model.link
     hidden, cache = lm.read(link.embed(batch.ids, *model.read(batch)), batch.valid)
     n, so_far, chosen = batch.ids.shape[1], batch.ids, []
-    for k, token in enumerate([*answer, model.vocabulary.eos_id]):
-        best = lm.logits(hidden[:, -1])[:, link.writable].argmax(1)
-        chosen.append(int(link.writable[best]))
+    likeliest = lambda: int(link.writable[lm.logits(hidden[0, -1])[link.writable].argmax()])
+    for k, token in enumerate(answer):
+        chosen.append(likeliest())
         sees = torch.ones(1, 1, n + k + 1, dtype=torch.bool, device=model.device)
         new = torch.tensor([[token]], device=model.device)
         said, so_far = link.words(new, link.last_words(so_far)), torch.cat([so_far, new], 1)
         hidden, cache = lm.answer(said, cache, sees, torch.tensor([[n + k]], device=model.device))
-    return chosen
+    return [*chosen, likeliest()]
 
 
 def official_flow(model, chat: ChatSample, reply: Chat) -> Detections | None:

@@ -25,8 +25,9 @@ from .v2.telling import ToldChats
 from .v2.word_tasks import both_ways
 from .vision.drawing import LatentDiffusion
 
-# %% ../nbs/61_v2_stages.ipynb #7ef24d9a
-TALK = {"caption": 2.0, "answer": 5.0, "region_name": 1.0, "region_caption": 1.5, "choice": 1.0}
+# %% ../nbs/61_v2_stages.ipynb #27b512f7
+TALK = {"caption": 2.0, "questions": 4.0, "answer": 1.0, "region_name": 1.0, "region_caption": 1.5,
+        "choice": 1.0}
 CHINESE = {"translation": 2.0, "caption_chinese": 1.0, "answer_chinese": 1.5}  # read, before it sees
 REHEARSED = TALK | CHINESE | {"ground": 3.0}  # told, now and then, while it learns to see
 PAINT = {"generate": 3.0, "edit": 3.0}
@@ -51,7 +52,8 @@ def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
     "The chats that a recipe draws from data, told or seen."
     r, grid = recipe, cfg.image_encoder.grid
     draw = lambda tasks, purpose, each=1: ToldChats(
-        ChatMixture(data, tasks, r.seed, each * r.batch_size, r.full_list), grid, purpose)
+        ChatMixture(data, tasks, r.seed, each * r.batch_size, r.full_list, alike=purpose == "words"),
+        grid, purpose)
     if r.source in ("words", "eyes"): return draw(r.tasks, r.source)
     seen = draw(r.tasks, "chat")
     if PAINT.keys() & r.tasks.keys() and cfg.pictures.source:
@@ -77,7 +79,7 @@ def _check_drawing(model: VisionLLMv2, data: CocoData, recipe: Recipe) -> None:
 
 V2 = Course(VisionLLMv2, v2_vocabulary, v2_mixture, _look, _check_drawing)
 
-# %% ../nbs/61_v2_stages.ipynb #67211226
+# %% ../nbs/61_v2_stages.ipynb #ffbaef40
 V2_MINUTES = 240.0  # of all stages together
 
 
@@ -85,16 +87,17 @@ def v2_stages(
     minutes: float = V2_MINUTES,
     seed: int = 0,
 ) -> dict[str, Recipe]:
-    "The stages of v2's training by name: words, eyes, chat, all decoders, decoders alone (paper §3.3)."
+    "v2's stages by name: words, questions, eyes, chat, all decoders, decoders alone (paper §3.3)."
     share, medium = minutes / V2_MINUTES, dict(seed=seed, matmul="medium", full_list=0.4)
     seeing = dict(batch_size=8, rehearsal=0.2, rehearsed=4, **medium)
     language = ("link", "image_encoder", "region_encoder")
     return {
         "0-words": Recipe(TALK | CHINESE | FIND, 16, minutes=50 * share, source="words", **medium),
+        "0-questions": Recipe(REHEARSED, 32, minutes=25 * share, source="words", **medium),
         "0-eyes": Recipe({"interactive": 1.0}, 16, minutes=20 * share, source="eyes", **medium),
-        "1-chat": Recipe(TALK, minutes=30 * share, language_rate=0.3, **seeing),
-        "2-all-tasks": Recipe(TALK | FIND, minutes=100 * share, language_rate=0.3, **seeing),
-        "3-decoders": Recipe(FIND, minutes=40 * share, frozen=language, **seeing | {"rehearsal": 0.0})}
+        "1-chat": Recipe(TALK, minutes=25 * share, language_rate=0.3, **seeing),
+        "2-all-tasks": Recipe(TALK | FIND, minutes=85 * share, language_rate=0.3, **seeing),
+        "3-decoders": Recipe(FIND, minutes=35 * share, frozen=language, **seeing | {"rehearsal": 0.0})}
 
 # %% ../nbs/61_v2_stages.ipynb #28dc5c63
 PICTURE_MINUTES = 120.0  # of both stages together
@@ -111,7 +114,7 @@ def picture_stages(
         "4-every-decoder": replace(every, tasks=every.tasks | PAINT, minutes=80 * share),
         "5-decoders": replace(decoders, tasks=decoders.tasks | PAINT, minutes=40 * share)}
 
-# %% ../nbs/61_v2_stages.ipynb #4e07a36b
+# %% ../nbs/61_v2_stages.ipynb #8826d6b1
 def v2_recipe(
     steps: int | None = None,
     minutes: float | None = None,
@@ -119,7 +122,7 @@ def v2_recipe(
     tasks: Sequence[str] | None = None,  # kinds of chat; all, if none
     batch_size: int | None = None,  # 8, if none
 ) -> Recipe:
-    "Joint training of all kinds of chat that the data serve, or of those named."
+    "Joint training of all kinds of English chat about pictures, or of those named."
     chosen = {task: (TALK | FIND)[task] for task in check_tasks(tasks, TALK | FIND)}
     size = 8 if batch_size is None else batch_size
     return Recipe(chosen, size, steps=steps, minutes=minutes, seed=seed, matmul="medium")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .vocabulary import Vocabulary
 
-# %% ../../nbs/18b_naming.ipynb #6a70b9d0
-NAMING_HEAT = 0.05  # cosines are divided by it
+# %% ../../nbs/18b_naming.ipynb #ad28e79d
+NAMING_HEAT = 0.02  # cosines are divided by it
 SILENT = ("a", "an", "the", "in", "on", "of", "with", "and", ",", ".", ":")  # they tell nothing
 
 
@@ -27,10 +27,10 @@ def naming_targets(
     silent = set().union(*(places(f"{space}{word}") for word in SILENT for space in ("", " ")))
     described, shares = torch.zeros(len(told), n, dtype=torch.bool), torch.zeros(len(told), n)
     for said, share, text in zip(described, shares, told):
-        name = places(text.split(":")[0])
+        name = places(text.split(":")[0]) | places(" " + text.split(":")[0])
         for words in (name, places(text) - name - silent):
             if words: share[[*words]] = 1 / len(words)
-        said[[*places(text)]] = True
+        said[[*places(text) | name]] = True
     return described, shares / shares.sum(1, keepdim=True)
 
 

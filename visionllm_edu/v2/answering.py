@@ -28,7 +28,7 @@ from .mask_decoder import grow_masks
 from .object_decoder import best_of_each, pad_categories, top_objects
 from .super_link import Generated, Link
 
-# %% ../../nbs/60b_v2_answering.ipynb #82d24644
+# %% ../../nbs/60b_v2_answering.ipynb #a64bc2a1
 @dataclass
 class Chat(Reply):
     "A reply that remembers its conversation: give it back as `after` to go on."
@@ -43,7 +43,7 @@ def as_region(
     given,   # a prompt in pixels, (k, prompt) where it lies in picture k, or a Region
     n: int,  # pictures of the conversation
 ) -> Region:
-    "The prompt and its picture, the last one unless told; ValueError for one that isn't there."
+    "The prompt and its picture, the last one by default; ValueError for one that isn't there."
     pair = isinstance(given, tuple) and len(given) == 2
     region = Region(*given) if pair else Region(n - 1, given)
     if isinstance(given, Region): region = given
@@ -166,7 +166,7 @@ def request_of(
         [phrase for _, phrase in joints], [link for link, _ in joints],
         [region is not None for region in regions])
 
-# %% ../../nbs/60b_v2_answering.ipynb #1b754d1d
+# %% ../../nbs/60b_v2_answering.ipynb #d2ee3566
 def chosen(
     best: dict,  # the best query of each link: scores (k,), labels (k,), boxes, masks, queries
     top: dict,   # all (query, link) pairs over the threshold, (n,) likewise
@@ -177,10 +177,10 @@ def chosen(
     best, top = ({name: x.cpu() for name, x in part.items()} for part in (best, top))
     marked = torch.tensor(request.marked)
     always = marked | torch.tensor([link.token == "[GRD]" for link in request.objects])
-    told, label = always[best["labels"]], top["labels"]
+    kept, label = always[best["labels"]], top["labels"]
     again = always[label] & (top["queries"] == best["queries"][label])  # the best one, once more
     more = ~marked[label] & ~again
-    found = {name: torch.cat([best[name][told], top[name][more]]) for name in best}
+    found = {name: torch.cat([best[name][kept], top[name][more]]) for name in best}
     order = found["scores"].argsort(descending=True, stable=True)
     return {name: x[order] for name, x in found.items()}
 
@@ -204,14 +204,14 @@ def as_detections(
         columns["keypoints"] = torch.stack([x * w, y * h, flags], -1)
     return Detections(**columns, image=image)
 
-# %% ../../nbs/60b_v2_answering.ipynb #12c76215
+# %% ../../nbs/60b_v2_answering.ipynb #2ac0e20a
 class Finding:
     "From links to objects, for a model with decoders, their projections and a `backbone`."
 
     def decode(
         self,
         chats: list[ChatSample],
-        answers: list[Generated],  # one each, generated or told
+        answers: list[Generated],  # one each, generated or teacher-forced
         threshold: float = 0.3,
     ) -> list[Detections | None]:
         "What the decoders find for the links of each answer; None where it has none for them."
@@ -278,7 +278,7 @@ class Batching:
             starts = range(0, len(chats), batch_size)
             return [x for k in starts for x in work(chats[k : k + batch_size], k)]
 
-# %% ../../nbs/60b_v2_answering.ipynb #835313c8
+# %% ../../nbs/60b_v2_answering.ipynb #e69ead0b
 class Responding(Batching, Finding):
     "Answers to any mix of conversations, for a model that can `collate`, `read` and `think`."
 
@@ -304,7 +304,7 @@ class Responding(Batching, Finding):
         threshold: float = 0.3,
         batch_size: int = 16,
     ) -> list[Detections | None]:
-        "Teacher forcing: what the decoders find by the links of answers that are told."
+        "Teacher forcing: what the decoders find by the links of the given answers."
         if any(chat.turns[-1].assistant is None for chat in chats):
             raise ValueError("`found_by` takes conversations that end with an answer; to those "
                              "that await one, `respond`")

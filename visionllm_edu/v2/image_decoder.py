@@ -18,7 +18,7 @@ from ..settings import of_size
 from ..vision.diffusion import Painter, PainterConfig
 from ..vision.drawing import LatentDiffusion
 
-# %% ../../nbs/54_image_decoder.ipynb #615910ed
+# %% ../../nbs/54_image_decoder.ipynb #52566bb9
 @dataclass
 class ImageDecoderConfig:
     "Sizes of bridges and painter; the defaults are those of `.mini()`."
@@ -27,7 +27,8 @@ class ImageDecoderConfig:
     heads: int = 4
     mlp: int = 512
     caption_weight: float = 0.1  # of the squared error to the caption's features (v2 release)
-    source: str = ""        # weights of the `LatentDiffusion` that lends the painter; "": its own
+    source: str = ""        # weights of the `LatentDiffusion` that lends the painter; "": nobody
+    #                         does, the painter is random and mostly frozen: nothing is drawn by it
     painter: PainterConfig = field(default_factory=PainterConfig.mini)
 
     @classmethod

@@ -44,7 +44,7 @@ from .visual_prompts import RegionEncoder, RegionEncoderConfig, prompt_mask
 from ..vision.backbone import BackboneConfig, build_backbone
 from ..vision.drawing import LatentDiffusion
 
-# %% ../../nbs/60_v2_model.ipynb #bc9f024c
+# %% ../../nbs/60_v2_model.ipynb #bf57ea7d
 SIZES = ("tiny", "mini", "paper")
 
 
@@ -65,7 +65,7 @@ class VisionLLMv2Config:
     backbone: BackboneConfig = field(default_factory=BackboneConfig.mini)
     objects: ObjectDecoderConfig = field(default_factory=ObjectDecoderConfig.mini)
     keypoints: KeypointDecoderConfig = field(default_factory=KeypointDecoderConfig.mini)
-    draws: bool = False      # has it an image decoder?
+    draws: bool = False      # has it an image decoder? a random one unless `pictures.source` is set
     pictures: ImageDecoderConfig = field(default_factory=ImageDecoderConfig.mini)
 
     @classmethod
@@ -76,7 +76,8 @@ class VisionLLMv2Config:
 
     @classmethod
     def paper(cls):
-        "CLIP-L, a 7B LM with LoRA, ResNet-50 for the paper's Swin-T; rates of its second stage."
+        """CLIP-L, a 7B LM with LoRA, ResNet-50 for the paper's Swin-T; rates of its second stage.
+        Without a `pictures.source` its painter is random, and frozen but for the editor."""
         cfg = of_size(cls, "paper", decoder_size=800, max_tiles=4, lr=1e-5, lr_decoders=1e-4,
                       draws=True)
         return replace(cfg, link=replace(cfg.link, limit=4096),  # a picture alone takes up to 2880
@@ -317,7 +318,7 @@ class Learning(Thinking):
         return (*pad_categories([self.body(s) for s in bodies]),
                 *pad_categories([self.joint(s) for s in joints]))
 
-# %% ../../nbs/60_v2_model.ipynb #0e7c5f10
+# %% ../../nbs/60_v2_model.ipynb #7802d35a
 DECODERS = ("backbone", "category", "objects", "body", "joint", "keypoints",
             "pictures")  # what is behind links
 
@@ -336,7 +337,7 @@ class VisionLLMv2(
         self.image_encoder = ImageEncoder(cfg.image_encoder, width)
         self.region_encoder = RegionEncoder(cfg.regions, cfg.image_encoder.hidden_size, width)
         self.link = SuperLink(cfg.link, language_model, vocabulary)
-        self.backbone = build_backbone(cfg.backbone)  # one for both decoders
+        self.backbone = build_backbone(cfg.backbone)  # one for object and keypoint decoder
         self.category, self.objects = CategoryProjection(width, d), ObjectDecoder(cfg.objects)
         self.body, self.joint = CategoryProjection(width, d), KeypointProjection(width, d)
         self.keypoints = KeypointDecoder(cfg.keypoints)
