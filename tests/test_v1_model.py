@@ -180,7 +180,7 @@ def test_proposals_and_told_scenes_have_losses_of_their_own():
     assert isinstance(told, ToldBatch) and model.losses(told).keys() <= {"class", "word"}
 
 
-# nbs/33_v1_model.ipynb, cell 41041c6d
+# nbs/33_v1_model.ipynb, cell bc12672b
 def test_aids_name_matched_tokens_and_refuse_the_rest():
     torch.manual_seed(0)
     data, cfg = scenes(), VisionLLMv1Config.tiny()
@@ -203,8 +203,24 @@ def test_aids_name_matched_tokens_and_refuse_the_rest():
         each = refusals(logits.flatten(0, 1), model.vocabulary).view(logits.shape[:2])
         by_hand = sum(tokens.objectness[i, q].sigmoid() * each[i, q] for i in range(2)
                       for q in range(each.shape[1]) if q not in matches[i][0].tolist())
-        found = model._aids(batch, tokens, logits, matches)["refusal"]
+        found = model._refused(batch, tokens, logits, matches)["refusal"]
     torch.testing.assert_close(found, by_hand / sum(len(q) for q, _ in matches))
+
+
+# nbs/33_v1_model.ipynb, cell 64d142dc
+def test_eyes_learn_without_words():
+    torch.manual_seed(0)
+    data, cfg = scenes(), VisionLLMv1Config.tiny()
+    cfg = replace(cfg, decoder=replace(cfg.decoder, naming_weight=1.0, refusal_weight=1.0))
+    model, asked = build(cfg, template_vocabulary(data.categories)), Instruction("detect", tuple(data.categories))
+    shown = [make_task(data[i], asked, data.categories) for i in (0, 1)]
+    terms = model.losses(model.collate([replace(
+        s, purpose="eyes", descriptions=[data.categories[c] for c in s.labels]) for s in shown]))
+    assert {"naming", "objectness", "center", "extent"} <= set(terms) and not {"class", "coordinate", "word", "refusal"} & set(terms)
+    sum(terms.values()).backward()
+    moved = lambda part: any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+    assert moved(model.backbone) and moved(model.tokenizer) and moved(model.decoder.see)
+    assert all(p.grad is None for p in model.language_model.parameters())
 
 
 # nbs/33_v1_model.ipynb, cell abdbcdc6

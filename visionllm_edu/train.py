@@ -47,7 +47,7 @@ from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #850ca5e0
+# %% ../nbs/34_train.ipynb #fbfbf8a0
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -72,7 +72,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # v1 and v2: "words" about told pictures; v1: "drills", "prompts"; v2: "eyes"
+    source: str = "pictures"  # or "words" about told ones, or "eyes": nothing is said; v1: "drills", "prompts"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     rehearsed: int = 1  # told scenes in the place of each picture of such a batch
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
@@ -342,7 +342,7 @@ def check_resumable(out: Path, card: dict) -> None:
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
 
-# %% ../nbs/34_train.ipynb #78671b67
+# %% ../nbs/34_train.ipynb #093d6004
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -364,7 +364,8 @@ def mixture_for(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> TaskM
                  strangers=r.strangers,
                  random_classes=r.random_classes, max_categories=r.max_categories)
     if r.source == "words": return ToldMixture(data, r.tasks, alike=True, **drawn)
-    seen = TaskMixture(data, r.tasks, **drawn)
+    purpose = "eyes" if r.source == "eyes" else "answers"
+    seen = TaskMixture(data, r.tasks, purpose=purpose, **drawn)
     if not r.rehearsal: return seen
     told = ToldMixture(data, REHEARSED, alike=True, **drawn | {"batch": r.rehearsed * r.batch_size})
     return Rehearsal(seen, told, r.rehearsal, r.rehearsed)

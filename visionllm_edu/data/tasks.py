@@ -20,7 +20,7 @@ from ..geometry import box_xyxy_to_cxcywh, sample_boundary
 from ..language.instructions import (
     NUM_CLASSES, RANGE, TASKS, Instruction, sample_instruction)
 
-# %% ../../nbs/14_tasks.ipynb #49e80566
+# %% ../../nbs/14_tasks.ipynb #a4722bdb
 @dataclass
 class TaskSample:
     "An image, an instruction and the answer to learn; n objects, N points each."
@@ -36,6 +36,7 @@ class TaskSample:
     descriptions: list[str] = field(default_factory=list)  # n, in words (k for text tasks), if wanted
     scene_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # (k, 4) boxes
     # of all objects of the picture, for text tasks: a question may be about any of them
+    purpose: str = "answers"  # or "eyes": the image tokens learn, and nothing is said
 
 # %% ../../nbs/14_tasks.ipynb #b6bddb64
 IRREGULAR = {"person": "people", "man": "men", "woman": "women", "child": "children",
@@ -351,7 +352,7 @@ class Memory:
         if len(self.boundaries) < 200_000: self.boundaries[key] = points
         return points
 
-# %% ../../nbs/14_tasks.ipynb #6dd4bbba
+# %% ../../nbs/14_tasks.ipynb #c4554f1f
 class TaskMixture(Dataset):
     "Task samples without end: item i depends on (seed, i) alone, so a run can go on anywhere."
 
@@ -365,11 +366,12 @@ class TaskMixture(Dataset):
         cache_mb: float = 500,  # memory for decoded pictures
         batch: int = 1,  # so many items in a row list all categories together, or none does: less padding
         alike: bool = False,  # so many items in a row are of one task: less still
+        purpose: str = "answers",  # of the samples
         **drawing,  # full_list, random_classes, num_points, max_categories: see InstructionSampler
     ):
         "ValueError where a task is unknown, or no picture serves any of them."
         self.data, self.seed, self.first_caption, self.batch = data, seed, first_caption, batch
-        self.alike = alike
+        self.alike, self.purpose = alike, purpose
         self.instruction = InstructionSampler(data, **drawing)
         self.memory = Memory(data, image_size, cache_mb)
         weights = _check_weights(tasks)
@@ -383,9 +385,10 @@ class TaskMixture(Dataset):
     def __getitem__(self, index: int) -> TaskSample:
         row, sample, instruction, rng = self.draw(index)
         sample = replace(sample, image=self.memory.image(row))
-        return make_task(sample, instruction, self.data.categories,
+        made = make_task(sample, instruction, self.data.categories,
                          None if self.first_caption else rng, self.memory.boundary,
                          descriptions(self.data, sample))
+        return replace(made, purpose=self.purpose)
 
     def draw(self, index: int) -> tuple[int, Sample, Instruction, np.random.Generator]:
         "What item `index` is about: a place in the data, its sample without picture, what to ask."

@@ -123,18 +123,19 @@ def class_targets(sample: TaskSample, vocabulary: Vocabulary) -> Tensor:
     indices = torch.tensor(sample.instruction.class_indices, dtype=torch.long)
     return indices[torch.as_tensor(sample.labels)] + vocabulary.class_ids.start
 
-# %% ../../nbs/33_v1_model.ipynb #7ce4ca55
+# %% ../../nbs/33_v1_model.ipynb #01aa17bd
 def pairing_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,     # (m, 2) l_i
-    belief: Tensor,      # (m, vocabulary) probabilities of what each set says in its `<cls>` place
+    belief: Tensor | None,  # (m, vocabulary) probabilities of what each set says in its `<cls>`
+    # place; None where nothing is said
     sample: TaskSample,  # with n objects
     vocabulary: Vocabulary,
     cfg: VisionLLMv1Config,
 ) -> Tensor:             # (m, n)
     "What it costs to make token and set i answer for object j: one cost for both losses. Ours."
     places = scene_boxes(sample)[:, :2].to(centers.device)
-    if sample.instruction.is_text: return match_cost(objectness, centers, places, cfg.tokenizer)
+    if belief is None or sample.instruction.is_text: return match_cost(objectness, centers, places, cfg.tokenizer)
     named = belief[:, class_targets(sample, vocabulary).to(belief.device)]  # (m, n)
     return match_cost(objectness, centers, places, cfg.tokenizer) - cfg.class_cost * named
 
@@ -168,7 +169,7 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
     return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
 
-# %% ../../nbs/33_v1_model.ipynb #1af29c5e
+# %% ../../nbs/33_v1_model.ipynb #ad203e83
 class Learning:
     "The half of VisionLLMv1 that learns: its losses for any batch."
 
@@ -183,18 +184,26 @@ class Learning:
         "The terms of L_tok and L_dec by name, for any mix of tasks (paper App. B)."
         if isinstance(batch, ToldBatch): return self.told_losses(batch)
         tokens = self.see(batch.pixels, [s.instruction.text for s in batch.samples])
+        if batch.samples[0].purpose == "eyes":
+            return self._eyes_losses(batch, tokens, self.match(batch, tokens))
         context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers)
         logits = self.decoder.class_logits(context)  # (b, m, vocabulary)
         matches = self.match(batch, tokens, logits)
-        said = self._decoder_losses(batch, tokens, context, matches)
-        return (said | self._aids(batch, tokens, logits, matches)
+        return (self._decoder_losses(batch, tokens, context, matches)
+                | self._refused(batch, tokens, logits, matches)
+                | self._eyes_losses(batch, tokens, matches))
+
+    def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
+        "What tokens learn without the LM saying a word: L_tok, their words and shapes."
+        return (self._naming(batch, tokens, matches) | self._shapes(batch, tokens, matches)
                 | self._tokenizer_losses(batch, tokens, matches))
 
     @torch.no_grad()
-    def match(self, batch: Batch, tokens: ImageTokens, logits: Tensor) -> list[tuple]:
+    def match(self, batch: Batch, tokens: ImageTokens, logits: Tensor | None = None) -> list[tuple]:
         "Per sample (tokens, objects) that belong together; for words see `whole_scene`."
         nothing, shown = torch.zeros(0, dtype=torch.long), set(self.showing(batch))
-        every = enumerate(zip(tokens.objectness, tokens.centers, logits.softmax(-1), batch.samples))
+        beliefs = [None] * len(batch) if logits is None else logits.softmax(-1)
+        every = enumerate(zip(tokens.objectness, tokens.centers, beliefs, batch.samples))
         return [hungarian(pairing_cost(*one, self.vocabulary, self.cfg)) if i in shown
                 else (nothing, nothing) for i, one in every]
 
@@ -203,25 +212,33 @@ class Learning:
         return [i for i, s in enumerate(batch.samples)
                 if self.cfg.whole_scene or not s.instruction.is_text]
 
-    def _aids(self, batch: Batch, tokens: ImageTokens, logits: Tensor, matches) -> dict[str, Tensor]:
-        "Ours: matched tokens sound like their words; the LM refuses what was not asked for."
-        cfg, losses = self.decoder.cfg, {}
+    def _pairs(self, batch: Batch, matches) -> list[tuple[int, int, int]]:
+        "(sample, token, object) of all matches."
+        return [(i, int(q), int(n)) for i in self.showing(batch) for q, n in zip(*matches[i])]
+
+    def _naming(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
+        "Ours: matched tokens sound like their words; nothing for objects without a description."
+        pairs, samples = self._pairs(batch, matches), batch.samples
+        told = [samples[i].descriptions[n] for i, _, n in pairs if samples[i].descriptions]
+        if not self.decoder.cfg.naming_weight or not pairs or len(told) < len(pairs): return {}
+        rows, which = torch.tensor([p[:2] for p in pairs], device=self.device).T
+        loss = naming_loss(self.decoder.see(tokens.embeddings[rows, which]), told,
+                           self.language_model.table, self.vocabulary)
+        return {"naming": self.decoder.cfg.naming_weight * loss}
+
+    def _refused(self, batch: Batch, tokens: ImageTokens, logits: Tensor, matches) -> dict:
+        "Ours: the LM refuses what was not asked for."
+        weight = self.decoder.cfg.refusal_weight
         of = [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
-        pairs = [(i, int(q), int(n)) for i in self.showing(batch) for q, n in zip(*matches[i])]
-        told = [batch.samples[i].descriptions[n] for i, _, n in pairs if batch.samples[i].descriptions]
-        rows, which = torch.tensor([p[:2] for p in pairs], device=self.device).view(-1, 2).T
-        if cfg.naming_weight and pairs and len(told) == len(pairs):
-            seen = self.decoder.see(tokens.embeddings[rows, which])
-            losses["naming"] = cfg.naming_weight * naming_loss(
-                seen, told, self.language_model.table, self.vocabulary)
-        asked = sum(len(matches[i][0]) for i in of)
-        total = shared_count(asked) if cfg.refusal_weight else 1  # by all processes
-        if cfg.refusal_weight and of:
-            sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
-                (rows, which), torch.zeros(len(rows), device=self.device))[of]
-            each = refusals(logits[of].flatten(0, 1), self.vocabulary).view_as(sure)
-            losses["refusal"] = cfg.refusal_weight * (sure * each).sum() / total
-        return losses | self._shapes(batch, tokens, matches)
+        if not weight: return {}
+        total = shared_count(sum(len(matches[i][0]) for i in of))  # by all processes
+        if not of: return {}
+        pairs = [p[:2] for p in self._pairs(batch, matches)]
+        rows, which = torch.tensor(pairs, device=self.device, dtype=torch.long).view(-1, 2).T
+        sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
+            (rows, which), torch.zeros(len(rows), device=self.device))[of]
+        each = refusals(logits[of].flatten(0, 1), self.vocabulary).view_as(sure)
+        return {"refusal": weight * (sure * each).sum() / total}
 
     def _shapes(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
         "Ours: matched tokens say outlines and poses by themselves; nothing without `shape_weight`."
