@@ -63,7 +63,7 @@ def test_cards_name_each_version_of_the_code():
     assert "2 versions of the code" in told and "A + marks" in told
 
 
-# nbs/39_card.ipynb, cell af9364be
+# nbs/39_card.ipynb, cell e0ea5a57
 def test_v2_has_a_card():
     from visionllm_edu.v2.model import VisionLLMv2Config
     from visionllm_edu.v2_stages import V2, v2_recipe
@@ -76,7 +76,7 @@ def test_v2_has_a_card():
         (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7, "forced": {"AP": 0.5}}}))
         text = write_card(out).read_text()
     assert "VisionLLMv2.from_pretrained(\"toy2\")" in text and "evaluate v2" in text
-    assert "| val | 0.250 | 7 |" in text and "| val, routing given | 0.500 |  |" in text
+    assert "| val | 0.250 | 7 |" in text and "| val, teacher-forced | 0.500 |  |" in text
 
 
 # nbs/39_card.ipynb, cell 7158bded

@@ -6,7 +6,7 @@ Generated from nbs/61b_v2_questions.ipynb by make export: do not edit, edit the 
 from visionllm_edu.v2_questions import ChatExaminer, PROBES, Probe, probe_classes
 
 
-# nbs/61b_v2_questions.ipynb, cell d6d346c3
+# nbs/61b_v2_questions.ipynb, cell 70253c08
 from dataclasses import replace
 from functools import cache
 from random import Random
@@ -17,7 +17,7 @@ import pytest
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.v2.answering import Chat
 from visionllm_edu.v2.chat_tasks import Asking, Page, check_chat
-from visionllm_edu.v2.conversation import Turn, answer_ids
+from visionllm_edu.v2.conversation import TooLong, Turn, answer_ids
 from visionllm_edu.v2.model import chat_vocabulary
 
 @cache
@@ -111,12 +111,12 @@ def test_later_rounds_follow_the_models_own_answers():
         assert grey == (hear == examiner.blind)
 
 
-# nbs/61b_v2_questions.ipynb, cell 133b364e
+# nbs/61b_v2_questions.ipynb, cell 057eef13
 def test_who_talks_too_much_falls_silent():
     class Chatterbox(Parrot):
         "No room for a second round about the first three pictures, nor for a third one about any."
         def respond(self, chats, *rest):
-            if any(len(c.turns) > 1 + (c.rows[-1] > 2) for c in chats): raise ValueError("takes 1025 places, 1024 is the limit")
+            if any(len(c.turns) > 1 + (c.rows[-1] > 2) for c in chats): raise TooLong("takes 1025 places, 1024 is the limit")
             return super().respond(chats, *rest)
 
     data = toys()
@@ -126,11 +126,19 @@ def test_who_talks_too_much_falls_silent():
     for chat, replies in zip(shown, examiner.free(shown)):
         assert [r.text for r in replies] == ["zz" if k <= (chat.rows[-1] > 2) else "" for k in range(len(chat.turns))]
         assert all(len(r.turns) == k + 1 for k, r in enumerate(replies)) and replies[-1].detections is None
-    with pytest.raises(ValueError, match="1024 is the limit"): examiner.forced_history(shown)        # right answers must fit
+    with pytest.raises(TooLong, match="1024 is the limit"): examiner.forced_history(shown)        # right answers must fit
     class Refuser(Parrot):
-        def respond(self, chats, *rest): raise ValueError("no such picture")
-    for hear in (ChatExaminer(Refuser(), data).free, ChatExaminer(Refuser(), data).blind):                # and so must first questions
-        with pytest.raises(ValueError, match="no such picture"): hear(shown)
+        "Refuses the n-th round."
+        def __init__(self, n, error):
+            super().__init__()
+            self.n, self.error = n, error
+        def respond(self, chats, *rest):
+            if any(len(c.turns) == self.n for c in chats): raise self.error("no such picture")
+            return super().respond(chats, *rest)
+    for n, error in ((1, TooLong), (1, ValueError), (2, ValueError)):
+        examiner = ChatExaminer(Refuser(n, error), data)
+        for hear in (examiner.free, examiner.blind):
+            with pytest.raises(error, match="no such picture"): hear(shown)
 
 
 # nbs/61b_v2_questions.ipynb, cell 7d2ccec5

@@ -117,8 +117,8 @@ def score_tables(scores: Mapping[str, dict]) -> str:
         parts.append(table([name.replace("_", " "), *kinds], rows))
     return "\n\n".join(parts)
 
-# %% ../nbs/39_card.ipynb #9022ded9
-BESIDE = {"forced": "routing given", "blind": "blind"}
+# %% ../nbs/39_card.ipynb #07d4870c
+BESIDE = {"forced": "teacher-forced", "blind": "blind"}
 
 
 def paired_tables(scores: Mapping[str, dict]) -> str:
@@ -167,7 +167,7 @@ By free generation, `python -m visionllm_edu evaluate {version} --weights {name}
 - It is a demonstration of a mechanism, not a detector to build on.
 """
 
-# %% ../nbs/39_card.ipynb #56b6678f
+# %% ../nbs/39_card.ipynb #e1b1266c
 @dataclass(frozen=True)
 class Subject:
     "One of the models, as a card speaks of it."
@@ -197,7 +197,7 @@ SUBJECTS = (
             "{ranges}"),
     Subject("v2", "link", "visionllm_edu.v2.model.VisionLLMv2", "decoder_size", paired_tables,
             "VisionLLM v2", "One model chats about pictures, and its own words call the decoders",
-            "*Routing given*: the\nright answer was put into the model's mouth, and only the decoders were asked. "
+            "*Teacher-forced*: the\nright answer was put into the model's mouth, and only the decoders were asked. "
             "*Blind* is the same model with a grey picture.",
             "Lists of classes, wordings and visual prompts are drawn at random in training"))
 

@@ -120,15 +120,15 @@ def turn(ask: Ask, reply: Reply) -> str:
             f'<p class="it">{html.escape(said) or "(nothing)"}</p>'
             f'<p class="{"right" if right else "wrong"}">{html.escape(verdict)}</p></div>')
 
-# %% ../nbs/36_demo.ipynb #9d99a2a9
+# %% ../nbs/36_demo.ipynb #55163440
 HEADLINES = {"detect": "AP50", "segment": "AP50", "ground": "P@0.5", "pose": "AP50",
              "caption": "CIDEr", "answer": "accuracy"}  # a task's main figure
 
 
-def tiles(scores: Mapping[str, Mapping]) -> str:
+def tiles(scores: Mapping[str, Mapping], headlines: Mapping[str, str] = HEADLINES) -> str:
     "One tile per task with its main figure; a bar where the figure is a share."
     parts = []
-    for task, metric in HEADLINES.items():
+    for task, metric in headlines.items():
         if task not in scores: continue
         value = scores[task][metric]  # below 0: nothing of that kind to score
         share = max(0.0, min(1.0, value)) if metric != "CIDEr" else 0

@@ -7,7 +7,7 @@ __all__ = ['PROBES', 'ROUTED', 'Probe', 'probe', 'in_groups', 'probe_classes', '
            'probe_phrases', 'probe_answers', 'probe_captions', 'prompt_kind', 'probe_drawn', 'probe_routes',
            'next_round', 'Hearing', 'ChatExaminer']
 
-# %% ../nbs/61b_v2_questions.ipynb #939862d0
+# %% ../nbs/61b_v2_questions.ipynb #c606bd2c
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -25,7 +25,7 @@ from visionllm_edu.v2.chat_tasks import (
     Asking, ChatSample, Page, Region, Round, chat_of, link_name, merged, plain, say, sigmas_of,
     target_of)
 from .v2.chats import ASK, examples_of, make_chat
-from .v2.conversation import Turn, answer_ids, read_reply
+from .v2.conversation import TooLong, Turn, answer_ids, read_reply
 from .v2.picture_tasks import PICTURES
 from .v2.templates import joined, name_links
 from .v2.word_tasks import BILINGUAL
@@ -163,7 +163,7 @@ def _round_after_right_answers(chat: ChatSample, said: Sequence[Chat]) -> ChatSa
     "The next question of a chat, after the right answers."
     return replace(unanswered(up_to(chat, len(said))), targets=[])
 
-# %% ../nbs/61b_v2_questions.ipynb #46cef9bf
+# %% ../nbs/61b_v2_questions.ipynb #ff2a4eb1
 class Hearing:
     "Four ways to hear answers, for an examiner with `model`, `batch_size` and `routes`."
 
@@ -196,10 +196,9 @@ class Hearing:
         return said
 
     def _hear(self, asked: list[ChatSample]) -> list[Chat]:
-        """Replies; silence where a question after the model's own answers is refused, as where they
-        leave no room. ValueError where all that was read is ours."""
+        "Replies; silence where the model's own answers have left no room for one."
         try: return self.model.respond(asked, EVERYTHING, None, self.batch_size)
-        except ValueError:
+        except TooLong:
             if not isinstance(asked[0].turns[0].assistant, tuple): raise  # not of its own making
         if len(asked) > 1: return [reply for chat in asked for reply in self._hear([chat])]
         *earlier, last = asked[0].turns

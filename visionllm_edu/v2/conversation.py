@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['V2_BLOCKS', 'ROUTES', 'QUERIES', 'CONTEXT', 'DET_MARKS', 'SPOKEN', 'BOUNDARY', 'id_of', 'encode_typed', 'user_ids',
            'image_ids', 'Turn', 'Conversation', 'answer_ids', 'with_links', 'writable_ids', 'read_reply', 'plain_words',
-           'LinkPlace', 'ChatIds', 'encode_chat']
+           'LinkPlace', 'ChatIds', 'encode_chat', 'TooLong']
 
 # %% ../../nbs/42_conversation.ipynb #d2aa1399
 import re
@@ -244,7 +244,7 @@ def _links(answer: list[int], v: Vocabulary, turn: int, start: int, queries) -> 
     return [LinkPlace(token, at, turn, phrase, _queries(token, queries))
             for at, (token, phrase) in zip(places, read_reply(answer, v)[1])]
 
-# %% ../../nbs/42_conversation.ipynb #3cd7b004
+# %% ../../nbs/42_conversation.ipynb #31b34e7c
 def _check_images(conversation: Conversation, image_tokens: Sequence[int]) -> None:
     "Raises ValueError unless each image has places."
     if len(image_tokens) == conversation.images and all(n > 0 for n in image_tokens): return
@@ -252,11 +252,15 @@ def _check_images(conversation: Conversation, image_tokens: Sequence[int]) -> No
                      f"image tokens, each 1 or more, got {list(image_tokens)}")
 
 
+class TooLong(ValueError):
+    "A conversation has more places than the model can read."
+
+
 def _check_length(ids: list[int], v: Vocabulary, limit: int) -> None:
-    "Raises ValueError where a conversation is too long, and says what takes the room."
+    "Raises `TooLong` where a conversation is too long, and says what takes the room."
     if len(ids) <= limit: return
     kinds = [v.kind(i) for i in ids]
-    raise ValueError(f"the conversation takes {len(ids)} places, {limit} is the limit "
-                     f"({ids.count(v.image_id)} for images, {kinds.count('link')} for "
-                     f"{kinds.count('routing')} links, {kinds.count('text')} for words): ask for "
-                     "less at once, or begin a new conversation")
+    raise TooLong(f"the conversation takes {len(ids)} places, {limit} is the limit "
+                  f"({ids.count(v.image_id)} for images, {kinds.count('link')} for "
+                  f"{kinds.count('routing')} links, {kinds.count('text')} for words): ask for "
+                  "less at once, or begin a new conversation")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SuperLinkConfig', 'LinkQueries', 'Link', 'Generated', 'pad_ids', 'LinkReader', 'SuperLink']
 
-# %% ../../nbs/43_super_link.ipynb #365c40da
+# %% ../../nbs/43_super_link.ipynb #ad3ff744
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,7 @@ from ..language.instructions import IGNORE
 from ..language.language_model import Echo, LanguageModel
 from ..language.vocabulary import Vocabulary
 from .conversation import (
-    CONTEXT, QUERIES, ROUTES, id_of, read_reply, with_links, writable_ids)
+    CONTEXT, QUERIES, ROUTES, TooLong, id_of, read_reply, with_links, writable_ids)
 from ..vision.matching import shared_count
 
 # %% ../../nbs/43_super_link.ipynb #6b654c04
@@ -249,7 +249,7 @@ def _who_sees_whom(
     earlier = torch.ones(m, m, dtype=torch.bool, device=own.device).tril()
     return torch.cat([seen[:, None].expand(-1, m, -1), earlier & own[:, None]], 2)
 
-# %% ../../nbs/43_super_link.ipynb #bc210e19
+# %% ../../nbs/43_super_link.ipynb #6ef9696a
 def _take_down(answers: list[Generated], parts: list, links: list, starts: list[int]) -> None:
     "Adds to each answer what it said and opened in one pass that began at place `start`."
     for answer, part, some, start in zip(answers, parts, links, starts):
@@ -304,9 +304,9 @@ class SuperLink(LinkReader):
         return part if length + len(part) <= self.cfg.limit else []
 
     def _check_request(self, ids: Tensor, valid: Tensor) -> None:
-        "Raises ValueError unless there is something to answer, and room to do it."
+        "Raises ValueError unless there is something to answer, and `TooLong` without room to do it."
         _check_padding(ids.shape, valid)
         longest = int(valid.sum(1).max())
         if longest < self.cfg.limit: return
-        raise ValueError(f"a conversation of {longest} places leaves no room for an answer: "
-                         f"{self.cfg.limit} is the limit")
+        raise TooLong(f"a conversation of {longest} places leaves no room for an answer: "
+                      f"{self.cfg.limit} is the limit")

@@ -40,7 +40,7 @@ def to_pictures(
     values = ((pixels.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
     return [Image.fromarray(v) for v in values.permute(0, 2, 3, 1).numpy()]
 
-# %% ../../nbs/53_diffusion.ipynb #4b8f9f77
+# %% ../../nbs/53_diffusion.ipynb #ebcd3bcb
 @dataclass
 class PainterConfig:
     "Sizes of what draws; the defaults are those of `.mini()`."
@@ -49,7 +49,7 @@ class PainterConfig:
     latent_channels: int = 4
     vae_channels: tuple = (32, 64, 96)  # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                # convolution blocks per step
-    channels: tuple = (96, 128, 128)     # UNet, likewise
+    channels: tuple = (64, 128, 128)     # UNet, likewise
     layers: int = 1
     plain: int = 0                       # UNet steps without attention, from the coarse end
     heads: int = 4
