@@ -201,11 +201,11 @@ def test_every_chat_of_every_task_checks_out():
     assert set(seen) == set(ASK) and min(seen.values()) > 5
 
 
-# nbs/42d_chats.ipynb, cell 1766472c
+# nbs/42d_chats.ipynb, cell b78d462e
 def test_plain_folders_serve_what_they_can():
     data = shapes_data(12)
     mixture = ChatMixture(data)
-    unserved = {"region_caption", "choice", "grounded_caption", "edit", *BILINGUAL}
+    unserved = {"region_caption", "choice", "relation", "grounded_caption", "edit", *BILINGUAL}
     assert set(ASK) - set(mixture.tasks) == unserved and len(mixture.tasks) == 13
     assert {mixture[i].task for i in range(150)} == set(mixture.tasks)
     for records in data.tables.annotations.values():

@@ -6,7 +6,7 @@ Generated from nbs/42b_word_tasks.ipynb by make export: do not edit, edit the no
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v2.word_tasks import (
     BILINGUAL, MOST_QUESTIONS, WORDS, ask_answer, ask_answer_chinese, ask_caption,
-    ask_caption_chinese, ask_choice, ask_questions, ask_translation, both_ways,
+    ask_caption_chinese, ask_choice, ask_questions, ask_relation, ask_translation, both_ways,
 )
 
 
@@ -33,7 +33,7 @@ def chats_of(ask, data, n=40):
     return [(page, chat) for page, chat in made if chat is not None]
 
 
-# nbs/42b_word_tasks.ipynb, cell 908f60fb
+# nbs/42b_word_tasks.ipynb, cell 09ecbf76
 def test_words_are_the_data_sets():
     for page, chat in chats_of(ask_caption, toybox()):
         assert chat.turns[0].assistant in [*page.sample.captions, *page.sample.long_captions] and not chat.targets
@@ -47,6 +47,11 @@ def test_words_are_the_data_sets():
         assert 2 <= len(chat.turns) <= MOST_QUESTIONS and len(chat.rows) == 1
         assert all(any(q["question"] in t.user and q["answer"] == t.assistant for q in questions) for t in chat.turns)
         assert len({t.user for t in chat.turns}) == len(chat.turns)
+    related = chats_of(ask_relation, toybox())
+    assert len(related) > 12 and not chats_of(ask_relation, shapes_data())
+    for page, chat in related:
+        kinds = {q["kind"] for q in page.sample.questions if q["question"] in chat.turns[0].user}
+        assert "relation" in kinds
     letters = []
     for page, chat in chats_of(ask_choice, toybox()):
         (q,), (first, second) = page.told["choices"], chat.turns
