@@ -179,6 +179,19 @@ def test_batches_may_be_alike_and_ranges_drawn():
     assert set(asked[:40]) == {RANGE} and 64 <= min(asked[40:]) < RANGE and 10 < asked[40:].count(RANGE) < 30
 
 
+# nbs/14_tasks.ipynb, cell ddbaff04
+def test_one_kind_can_be_drilled():
+    data = load_data("toybox:val:24")
+    drill = TaskMixture(data, {"answer": 1.0, "ground": 1.0}, seed=2, kinds=("relation",))
+    kinds_of = lambda records, words: {r["kind"] for r in records if words == (r.get("question") or r["text"])}
+    for i in range(40):
+        row, sample, instruction, _ = drill.draw(i)
+        asked = instruction.question if instruction.task == "answer" else instruction.categories[0]
+        records = sample.questions if instruction.task == "answer" else sample.phrases
+        offered = any(r["kind"] == "relation" for r in records)
+        assert not offered or "relation" in kinds_of(records, asked)
+
+
 # nbs/14_tasks.ipynb, cell c264ccac
 def test_strangers_make_lists_longer_and_change_no_object():
     data = shapes_data(n=3)

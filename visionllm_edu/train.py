@@ -47,7 +47,7 @@ from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #fbfbf8a0
+# %% ../nbs/34_train.ipynb #5a61627e
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -77,13 +77,15 @@ class Recipe:
     rehearsed: int = 1  # told scenes in the place of each picture of such a batch
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
     strangers: float = 0.0  # share of lists of all categories with names of nothing in them
+    kinds: tuple[str, ...] = ()  # of phrases and questions; others only where there is none
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
     language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
     def __post_init__(self):
-        object.__setattr__(self, "frozen", tuple(self.frozen))  # JSON knows lists only
+        for name in ("frozen", "kinds"):  # JSON knows lists only
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give steps or minutes, one of the two; "
                              f"got steps={self.steps}, minutes={self.minutes}")
@@ -342,7 +344,7 @@ def check_resumable(out: Path, card: dict) -> None:
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
 
-# %% ../nbs/34_train.ipynb #093d6004
+# %% ../nbs/34_train.ipynb #651c66e0
 def vocabulary_for(data: CocoData, text_size: int = 2000) -> Vocabulary:
     "A vocabulary of templates, categories, captions, phrases, questions and answers of the data."
     texts = []
@@ -361,7 +363,7 @@ def mixture_for(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> TaskM
     if r.source == "prompts": return PromptMixture(data, r.seed)
     drawn = dict(seed=r.seed, batch=r.batch_size, image_size=cfg.image_size,
                  first_caption=r.first_caption, full_list=r.full_list, other_ranges=r.other_ranges,
-                 strangers=r.strangers,
+                 strangers=r.strangers, kinds=r.kinds,
                  random_classes=r.random_classes, max_categories=r.max_categories)
     if r.source == "words": return ToldMixture(data, r.tasks, alike=True, **drawn)
     purpose = "eyes" if r.source == "eyes" else "answers"

@@ -7,8 +7,8 @@ __all__ = ['IRREGULAR', 'STRANGERS', 'TaskSample', 'plural', 'derive_phrases', '
            'sample_questions', 'served_tasks', 'descriptions', 'object_boundary', 'make_task', 'InstructionSampler',
            'Memory', 'TaskMixture']
 
-# %% ../../nbs/14_tasks.ipynb #b2fef345
-from collections.abc import Callable, Mapping
+# %% ../../nbs/14_tasks.ipynb #2bca303c
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -235,7 +235,7 @@ def _none(sample, rows, n, boundary): return np.zeros((0, 0, 2), dtype=np.float3
 _POINTS = {"detect": _corners, "ground": _corners, "segment": _outlines, "pose": _poses,
            "caption": _none, "answer": _none}
 
-# %% ../../nbs/14_tasks.ipynb #905c5948
+# %% ../../nbs/14_tasks.ipynb #1efca6df
 class InstructionSampler:
     "Draws instructions that a sample can answer."
 
@@ -248,6 +248,7 @@ class InstructionSampler:
         max_categories: int | None = None,  # longest list that is drawn; None: no limit
         other_ranges: float = 0.0,  # share of instructions whose range is drawn, not the usual one
         strangers: float = 0.0,  # share of lists of all categories that hold names of nothing, too
+        kinds: Collection[str] = (),  # of phrases and questions; others only where there is none
     ):
         "ValueError where all categories can't be listed."
         if full_list and len(data.categories) > NUM_CLASSES:
@@ -255,7 +256,7 @@ class InstructionSampler:
                              "tokens; with full_list=0 they are drawn in subsets")
         self.names, self.full_list, self.random_classes = data.categories, full_list, random_classes
         self.num_points, self.max_categories = num_points, max_categories
-        self.other_ranges, self.strangers = other_ranges, strangers
+        self.other_ranges, self.strangers, self.kinds = other_ranges, strangers, kinds
         lengths = {name: len(points) for name, points in data.keypoints_of.items()}
         self.pose_points = next(iter(lengths.values()), 0)
         self.posed = [name for name, k in lengths.items() if k == self.pose_points]
@@ -279,13 +280,17 @@ class InstructionSampler:
             detail = _pick([detail for detail, captions in texts.items() if captions], rng)
             return sample_instruction(task, (), (), rng, detail=detail)
         if task == "answer":
-            question = _pick(sample_questions(sample, self.names), rng)["question"]
+            question = self._told(sample_questions(sample, self.names), rng)["question"]
             return sample_instruction(task, (), (), rng, question=question)
         if task == "ground":
-            phrase = _pick(sample_phrases(sample, self.names), rng)["text"]
+            phrase = self._told(sample_phrases(sample, self.names), rng)["text"]
             drawn = sample_instruction(task, [phrase], (), rng)
             return drawn if self.random_classes else replace(drawn, class_indices=(0,))
         return _list_classes(self, task, sample, rng, full)
+
+    def _told(self, records: list[dict], rng) -> dict:
+        "A phrase or question, of the kinds that are wanted if there is one."
+        return _pick([r for r in records if r.get("kind") in self.kinds] or records, rng)
 
 
 def _pick(things, rng): return things[int(rng.integers(len(things)))]
