@@ -136,7 +136,7 @@ def test_answers_side_by_side_equal_answers_alone():
     torch.testing.assert_close(together.view(4, 3, -1), torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
-# nbs/18_language_model.ipynb, cell 01b0d3da
+# nbs/18_language_model.ipynb, cell 74a8fc9d
 def test_long_batches_keep_no_scores():
     from torch.autograd.graph import saved_tensors_hooks
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -145,7 +145,7 @@ def test_long_batches_keep_no_scores():
         torch.manual_seed(0)
         kept, reader, embeds = [], LanguageModel(LanguageModelConfig.tiny(), 40), torch.randn(3, 60, 64)
         with pytest.MonkeyPatch.context() as patch, sdpa_kernel(SDPBackend.MATH):
-            patch.setattr("visionllm_edu.language.language_model.ROOM", room)
+            patch.setitem(run_layers.__globals__, "ROOM", room)
             with saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
                 return reader.read(embeds, torch.ones(3, 60, dtype=torch.bool))[0], sum(n >= 3 * 2 * 60 * 60 for n in kept)
     (plain, scores), (roomy, none) = run(2**27), run(0)
