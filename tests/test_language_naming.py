@@ -6,7 +6,7 @@ Generated from nbs/18b_naming.ipynb by make export: do not edit, edit the notebo
 import torch
 import torch.nn.functional as F
 
-from visionllm_edu.language.naming import NAMING_HEAT, naming_loss, naming_targets
+from visionllm_edu.language.naming import NAMING_TEMPERATURE, naming_loss, naming_targets
 from visionllm_edu.language.vocabulary import Vocabulary
 
 
@@ -20,10 +20,12 @@ def small_vocabulary():
     return Vocabulary.train([*WORDS, "a " + " ".join(WORDS), ": a"] * 5, text_size=400, range=1, num_classes=1, max_points=1)
 
 
-# nbs/18b_naming.ipynb, cell f2534d17
+# nbs/18b_naming.ipynb, cell 3e8bfea5
 def test_tokens_are_named_by_their_words():
     torch.manual_seed(0)
     v, told = small_vocabulary(), ["dog: a big dog", "kite"]
+    twice, _ = naming_targets([*told, told[0]], v)
+    assert twice[0].equal(twice[2]) and not twice[0].equal(twice[1])
     table, (described, target) = torch.randn(len(v), 64, requires_grad=True), naming_targets(told, v)
     torch.testing.assert_close(target.sum(1), torch.ones(2))
     (name,), (big,), first = v.encode("dog"), v.encode(" big"), v.text_ids.start
@@ -44,13 +46,13 @@ def test_tokens_are_named_by_their_words():
     assert table.grad is None                                            # the words stay what they are
 
 
-# nbs/18b_naming.ipynb, cell e6beb3c4
+# nbs/18b_naming.ipynb, cell 804a6eaa
 def test_the_loss_is_the_formula():
     torch.manual_seed(0)
     v, text = small_vocabulary(), "dog: a big dog"
     table, seen, first = torch.randn(len(v), 64), torch.randn(1, 64), v.text_ids.start
     (said,), (q,) = naming_targets([text], v)
-    c = [F.cosine_similarity(seen[0], table[first + w], dim=0).item() / NAMING_HEAT for w in range(len(v.text_ids))]
+    c = [F.cosine_similarity(seen[0], table[first + w], dim=0).item() / NAMING_TEMPERATURE for w in range(len(v.text_ids))]
     strangers = [x for x, own in zip(c, said) if not own]
     by_hand = sum(share.item() * math.log1p(sum(math.exp(x - c[w]) for x in strangers)) for w, share in enumerate(q) if share)
     assert abs(naming_loss(seen, [text], table, v).item() - by_hand) < 1e-3

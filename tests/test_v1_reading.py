@@ -12,15 +12,14 @@ from tempfile import TemporaryDirectory
 from torch import nn
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import TaskMixture, make_task
+from visionllm_edu.data.tasks import make_task
 from visionllm_edu.language.instructions import Instruction, class_dictionary
 from visionllm_edu.language.language_model import LanguageModel, LanguageModelConfig
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.model import VisionLLMv1Config, build, template_vocabulary
 from visionllm_edu.v1.open_ended_decoder import OpenEndedDecoder, OpenEndedDecoderConfig
 from visionllm_edu.v1.reading import (
-    DrillMixture, PromptMixture, Reading, Rehearsal, Told, ToldMixture, refusals, told_lesson,
-    unpacked,
+    DrillMixture, PromptMixture, Reading, Told, ToldMixture, refusals, told_lesson,
 )
 from visionllm_edu.vision.deformable import point_position
 
@@ -90,18 +89,6 @@ def test_a_told_scene_is_the_scene():
             assert sorted(told.asked[told.asked >= 0]) == sorted(wanted)
         assert bool(told.answer) == instruction.is_text
     assert all(same(mixture[i], resumed[i]) for i in (39, 3, 20))
-
-
-# nbs/32b_reading.ipynb, cell ca8c3e23
-def test_rehearsal_comes_in_whole_batches():
-    data = scenes()
-    seen, told = (kind(data, seed=2, batch=4) for kind in (TaskMixture, ToldMixture))
-    mixed = Rehearsal(seen, told, 0.3, each=2)
-    kinds = [isinstance(mixed[i], list) for i in range(400)]
-    assert all(len(set(kinds[i : i + 4])) == 1 for i in range(0, 400, 4)) and 0.15 < np.mean(kinds) < 0.45
-    first = kinds.index(True)
-    assert all(same(a, b) for a, b in zip(mixed[first], (told[2 * first], told[2 * first + 1]), strict=True))
-    assert len(unpacked([mixed[first + k] for k in range(4)])) == 8 and unpacked([1, 2]) == [1, 2]
 
 
 # nbs/32b_reading.ipynb, cell fc79b6ef

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from visionllm_edu.v2.answering import Chat
 from visionllm_edu.v2.conversation import Turn
-from visionllm_edu.v2_demo import chats_about, held, pictures_section, show_v2, v2_page
+from visionllm_edu.v2_demo import chats_about, pictures_section, show_v2, v2_page
+from visionllm_edu.v2_questions import converse
 
 
 # nbs/66_v2_demo.ipynb, cell d66d4d89
@@ -34,17 +35,17 @@ def test_conversations_are_always_the_same():
     assert all({"detect", "caption", "questions"} <= {c.task for c in some} and len(some) >= 7 for some in chats)
 
 
-# nbs/66_v2_demo.ipynb, cell 1fcbcf3f
+# nbs/66_v2_demo.ipynb, cell 1de57eeb
 def test_rounds_follow_the_models_own_answers():
     class Echo:
         "Answers with the number of rounds that it was shown, and remembers what it was given."
         def __init__(self): self.heard = []
-        def respond(self, chats):
+        def respond(self, chats, **_):
             self.heard += chats
             return [Chat(None, (), "", turns=[*c.turns[:-1], Turn(c.turns[-1].user, f"round {len(c.turns)}")]) for c in chats]
     data, model = load_data("toybox:val:3"), Echo()
     chats = chats_about(data, 0)
-    replies = held(model, chats)
+    replies = [said[-1] for said in converse(model, chats)]
     for chat, reply in zip(chats, replies):
         assert [t.assistant for t in reply.turns] == [f"round {k + 1}" for k in range(len(chat.turns))]
         assert [t.user for t in reply.turns] == [t.user for t in chat.turns]
@@ -66,9 +67,9 @@ def test_a_page_stands_by_itself():
         assert page.read_text().count("<article") == len(chats_about(load_data("toybox:val:2"), 0))
 
 
-# nbs/66_v2_demo.ipynb, cell 3143407c
+# nbs/66_v2_demo.ipynb, cell e9e306b3
 def test_what_was_drawn_is_shown():
     data = load_data("toybox:val:3")
     model = tiny_model(data, draws=True)
     text = pictures_section(model, data, 2, num_inference_steps=1)
-    assert text.count('class="card pose"') == 4 and text.count("<figcaption>data</figcaption>") == 4
+    assert text.count('class="card chat draw"') == 2 == text.count('class="card chat edit"') and text.count("<figcaption>data</figcaption>") == 4

@@ -8,7 +8,7 @@ from PIL import Image
 
 from visionllm_edu.toybox.scene import render
 from visionllm_edu.v2_edits import (
-    Copier, GREY, Redrawn, achieved, distances, edit_cases, examine_edits,
+    BLANK, Copier, Redrawn, achieved, distances, edit_cases, examine_edits,
 )
 from visionllm_edu.v2_pictures import Sight
 
@@ -47,13 +47,13 @@ def true_sight(scene, size=128):
     return sight([o.category for o in scene.objects], boxes, [o.color for o in scene.objects], scene.style)
 
 
-# nbs/65b_v2_edits.ipynb, cell 81b046f6
+# nbs/65b_v2_edits.ipynb, cell a74317fe
 def test_true_results_are_achieved_and_copies_are_not():
     cases, hardly = some_cases(), 0
     for case in cases:
         assert achieved(case, case.after, true_sight(case.edit.after)), case.edit.instruction
         hardly += achieved(case, case.before, true_sight(case.edit.before))
-        grey = Image.new("RGB", (128, 128), GREY)
+        grey = Image.new("RGB", (128, 128), BLANK)
         assert not achieved(case, grey, sight([], [], style="")), case.edit.instruction
     assert len({case.edit.kind for case in cases}) >= 5 and hardly <= 1     # another of the kind may stand there
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from visionllm_edu.weights import (
-    atomic, digests, find_weights, load_weights, save_weights, weights_address,
+    CHECKOUT, SHIPPED, atomic, digests, find_weights, installed_commit, list_shipped,
+    load_weights, save_weights, weights_address,
 )
 
 
@@ -134,20 +135,35 @@ def test_wrong_tensors_are_refused():
         change(file, **{"write.weight": torch.ones(6, 4)})
 
 
-# nbs/19_weights.ipynb, cell 640e4707
+# nbs/19_weights.ipynb, cell 70c2280b
 def test_digests_are_sha256():
     with TemporaryDirectory() as folder:
-        Path(folder, "abc.txt").write_text("abc")          # FIPS 180-2's first example
+        Path(folder, "abc.json").write_text("abc")         # FIPS 180-2's first example
+        Path(folder, "README.md").write_text("a card may change")
         Path(folder, "deeper").mkdir()
         assert digests(folder) == {
-            "abc.txt": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+            "abc.json": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
 
 
-# nbs/19_weights.ipynb, cell ee0563f0
+# nbs/19_weights.ipynb, cell 218db70d
+def test_the_list_says_what_is_shipped():
+    with TemporaryDirectory() as root:
+        for name in ("b", "a"): save_weights(Tied(seed=3), Path(root, "data/weights", name), {"width": 4})
+        Path(root, "data/weights/unfinished").mkdir()
+        found = list_shipped(root)
+        assert [*found] == ["a", "b"] and found["a"] == digests(Path(root, "data/weights/a"))
+        assert json.loads(Path(root, "visionllm_edu/shipped.json").read_text()) == found
+    checkout = CHECKOUT / "data" / "weights"
+    for name, files in SHIPPED.items():                    # and ours is up to date
+        if checkout.is_dir(): assert digests(checkout / name) == files, f"{name}: run `python -m visionllm_edu ship data/weights/{name}`"
+    if checkout.is_dir(): assert {f.parent.name for f in checkout.glob("*/model.safetensors")} == {*SHIPPED}
+
+
+# nbs/19_weights.ipynb, cell 8c1a8ab7
 def test_address_from_either_kind_of_metadata():
     import pytest
     from email.message import Message
-    want = "https://raw.githubusercontent.com/me/repo/HEAD/data/weights"
+    want = "https://raw.githubusercontent.com/me/repo/v7/data/weights"
     def about(*lines):
         message = Message()
         for name, value in lines: message[name] = value
@@ -155,9 +171,11 @@ def test_address_from_either_kind_of_metadata():
     home = about(("Name", "x"), ("Home-page", "https://github.com/me/repo"))
     links = about(("Project-URL", "Documentation, https://me.github.io/repo"),
                   ("Project-URL", "Source, https://github.com/me/repo.git"))
-    assert weights_address(home) == weights_address(links) == want
+    assert weights_address(home, "v7") == weights_address(links, "v7") == want
     with pytest.raises(ValueError, match="names no repository on github.com"): weights_address(about())
     assert weights_address().startswith("https://raw.githubusercontent.com/")   # ours has one
+    assert installed_commit('{"url": "...", "vcs_info": {"vcs": "git", "commit_id": "5fae"}}') == "5fae"
+    assert installed_commit('{"url": "file:///here", "dir_info": {"editable": true}}') == "HEAD"
 
 
 # nbs/19_weights.ipynb, cell 45d8fd4c

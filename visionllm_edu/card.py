@@ -206,7 +206,7 @@ def subject_of(about: Mapping) -> Subject:
     "Whose run it was, by the parts that its settings name."
     return next(s for s in SUBJECTS if s.part in about["model"])
 
-# %% ../nbs/39_card.ipynb #6f105ad3
+# %% ../nbs/39_card.ipynb #ab2877df
 def ranges_told(stages: Mapping[str, dict]) -> str:
     "What a run knows of other ranges than the usual one."
     share = max(stage["recipe"].get("other_ranges", 0.0) for stage in stages.values())
@@ -252,7 +252,8 @@ def write_card(
         drawn=subject.drawn.format(ranges=ranges_told(stages)), kind=subject.kind.__name__,
         name=folder.name, millions=sum(p.numel() for p in model.parameters()) / 1e6,
         data=about["data"]["name"], images=about["data"]["images"],
-        machine="; ".join(machines), versions=versions_told(stages), kinds=len(cfg.categories), side=getattr(cfg, subject.side),
+        machine="; ".join(machines), versions=versions_told(stages), kinds=len(cfg.categories),
+        side=getattr(cfg, subject.side),
         asked=round(sum(s["recipe"]["minutes"] or 0 for s in stages.values())),
         minutes=sum(s["minutes"] for s in stages.values()), stages=stage_table(stages),
         layers=cfg.language_model.layers, width=cfg.language_model.hidden_size,

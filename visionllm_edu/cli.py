@@ -201,7 +201,7 @@ def write_json(path: str, scores: dict) -> None:
 
     with atomic(Path(path)) as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
 
-# %% ../nbs/91_cli.ipynb #672e4413
+# %% ../nbs/91_cli.ipynb #55d6a758
 def data_command(a: argparse.Namespace) -> int:
     "Write Toybox; or list a data set's bad records, and return 1 if training would refuse them."
     if a.kind == "toybox":
@@ -229,8 +229,10 @@ def demo_command(a: argparse.Namespace) -> None:
 def ship_command(a: argparse.Namespace) -> None:
     "Ship a run, and write the card of what is there."
     from visionllm_edu.card import ship_weights, write_card
+    from visionllm_edu.weights import CHECKOUT, list_shipped
 
     if a.run: ship_weights(a.run, a.folder)
+    if Path(a.folder).resolve().parent == CHECKOUT / "data" / "weights": list_shipped()
     if not (Path(a.folder) / "run.json").exists():
         raise ValueError(f"{a.folder} has no run.json; give --run, or a folder that was shipped")
     print(write_card(a.folder))

@@ -635,7 +635,7 @@ class MapBox:
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
 
-# %% ../nbs/16_plot.ipynb #c5551937
+# %% ../nbs/16_plot.ipynb #fc29f78f
 MAP_SIZE = (1000, 618)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -649,7 +649,7 @@ MAP_BOXES = (
            foot="words into every scale"),
     MapBox("Image tokenizer", ("v1/image_tokenizer", "vision/deformable"), (488, 222, 148, 176),
            VISION, foot="M queries, M tokens"),
-    MapBox("Language model", ("language/language_model", "language/naming", "v1/reading"), (672, 70, 182, 106), DECODER),
+    MapBox("Language model", ("language/language_model", "language/naming", "language/rehearsal", "v1/reading"), (672, 70, 182, 106), DECODER),
     MapBox("Output format as query", ("v1/open_ended_decoder",), (672, 222, 182, 176), DECODER,
            foot="all slots filled in one pass"),
     MapBox("Geometry", ("geometry",), (888, 336, 104, 62), RESULT, "tokens to pixels"),

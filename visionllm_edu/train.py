@@ -9,7 +9,7 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'Course',
            'train_model', 'freeze', 'with_found', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #25997808
+# %% ../nbs/34_train.ipynb #999431d7
 import csv
 import hashlib
 import json
@@ -38,16 +38,16 @@ from tqdm.auto import tqdm
 from .data.coco import CocoData
 from .data.tasks import TaskMixture, sample_phrases, sample_questions
 from .language.instructions import TEMPLATES, Instruction
+from .language.rehearsal import Rehearsal
 from .language.vocabulary import Vocabulary
-from .v1.reading import (
-    REHEARSED, DrillMixture, PromptMixture, Rehearsal, ToldMixture)
+from .v1.reading import REHEARSED, DrillMixture, PromptMixture, ToldMixture
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, template_vocabulary)
 from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #5a61627e
+# %% ../nbs/34_train.ipynb #0f8612a2
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -72,7 +72,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # or "words" about told ones, or "eyes": nothing is said; v1: "drills", "prompts"
+    source: str = "pictures"  # "words": told ones; "eyes": nothing is said; v1: "drills", "prompts"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     rehearsed: int = 1  # told scenes in the place of each picture of such a batch
     other_ranges: float = 0.0  # share of instructions with another range than the usual one

@@ -225,7 +225,7 @@ def totals(verdicts: Sequence[dict[str, list[bool]]]) -> dict[str, float]:
         out |= {kind: float(np.mean(said)) if said else -1.0, f"{kind}_n": len(said)}
     return out
 
-# %% ../nbs/65_v2_pictures.ipynb #01bb4d09
+# %% ../nbs/65_v2_pictures.ipynb #b0d1d498
 def frechet_distance(
     a: np.ndarray,  # (n, d) features of a pile
     b: np.ndarray,  # (m, d) of another
@@ -237,6 +237,7 @@ def frechet_distance(
     root = np.real(sqrtm(spreads[0] @ spreads[1]))
     apart = ((means[0] - means[1]) ** 2).sum() + np.trace(spreads[0] + spreads[1] - 2 * root)
     return float(max(apart, 0.0))
+
 
 @torch.no_grad()
 def eye_features(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROBES', 'ROUTED', 'Probe', 'probe', 'in_groups', 'probe_classes', 'probe_masks', 'families', 'probe_poses',
            'probe_phrases', 'probe_answers', 'probe_captions', 'prompt_kind', 'probe_drawn', 'probe_routes',
-           'next_round', 'Hearing', 'ChatExaminer']
+           'next_round', 'converse', 'Hearing', 'ChatExaminer']
 
 # %% ../nbs/61b_v2_questions.ipynb #c606bd2c
 from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +116,7 @@ def probe_captions(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:
         turn = say(f"caption_{kind}", rng, caption=plain(told[0]))
         yield from probe(chat_of(Round(turn), page, "caption"), kind=kind, truth=list(told))
 
-# %% ../nbs/61b_v2_questions.ipynb #9a5a6078
+# %% ../nbs/61b_v2_questions.ipynb #3e573dd1
 def prompt_kind(region: Region) -> str:
     "point, box, scribble or mask."
     return type(region.prompt).__name__.lower()
@@ -133,7 +133,7 @@ def probe_drawn(page: Page, rng: Random, how: Asking, task: str) -> list[Probe]:
 def probe_routes(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:
     "One chat of each kind about what is seen, in English, with short and full lists of classes."
     for task in ASK:
-        if task in (*BILINGUAL, *PICTURES): continue  # they are examined by themselves
+        if task in ("relation", *BILINGUAL, *PICTURES): continue  # a question, or examined elsewhere
         chat = make_chat(task, page, rng, replace(how, full=rng.random() < 0.5))
         yield from probe(chat, kind=task)
 
@@ -148,32 +148,57 @@ PROBES: dict[str, Callable] = {
     "answer": probe_answers, "routing": probe_routes,
     **{task: partial(probe_drawn, task=task) for task in _DRAWN}}
 
-# %% ../nbs/61b_v2_questions.ipynb #486ca7e9
+# %% ../nbs/61b_v2_questions.ipynb #c84e729f
 ROUTED = 100  # so many pictures, at most, are asked about routing
 
 
 def next_round(chat: ChatSample, said: Sequence[Chat]) -> ChatSample:
     "The next question of a chat, after replies of the model itself; answer and targets held back."
-    asked = unanswered(up_to(chat, len(said)))
+    asked = _round_after_right_answers(chat, said)
     earlier = said[-1].turns if said else []
-    return replace(asked, turns=[*earlier, asked.turns[-1]], targets=[])
+    return replace(asked, turns=[*earlier, asked.turns[-1]])
 
 
 def _round_after_right_answers(chat: ChatSample, said: Sequence[Chat]) -> ChatSample:
     "The next question of a chat, after the right answers."
     return replace(unanswered(up_to(chat, len(said))), targets=[])
 
-# %% ../nbs/61b_v2_questions.ipynb #ff2a4eb1
+
+def converse(
+    model,  # `respond` is used
+    chats: Sequence[ChatSample],
+    following: Callable = next_round,  # (chat, replies so far) -> what is asked next
+    **options,  # threshold, batch_size, ...: see `respond`
+) -> list[list[Chat]]:
+    "The model's replies to all rounds of each chat, in one batch for each round."
+    said = [[] for _ in chats]
+    for turn in range(max((len(chat.turns) for chat in chats), default=0)):
+        left = [(chat, own) for chat, own in zip(chats, said) if len(chat.turns) > turn]
+        replies = _replies(model, [following(*pair) for pair in left], options)
+        for (_, own), reply in zip(left, replies): own.append(reply)
+    return said
+
+
+def _replies(model, asked: list[ChatSample], options: dict) -> list[Chat]:
+    "Silence where the model's own answers have left no room for a reply."
+    try: return model.respond(asked, **options)
+    except TooLong:
+        if not isinstance(asked[0].turns[0].assistant, tuple): raise  # not of its own making
+    if len(asked) > 1: return [reply for chat in asked for reply in _replies(model, [chat], options)]
+    *earlier, last = asked[0].turns
+    return [Chat(turns=[*earlier, replace(last, assistant=())])]
+
+# %% ../nbs/61b_v2_questions.ipynb #f7ca0e0d
 class Hearing:
     "Four ways to hear answers, for an examiner with `model`, `batch_size` and `routes`."
 
     def free(self, chats: list[Probe]) -> list[list[Chat]]:
         "The model's replies to all rounds of each chat, each after its own earlier ones."
-        return self._converse(chats, next_round)
+        return self._hear(chats, next_round)
 
     def forced_history(self, chats: list[Probe]) -> list[list[Chat]]:
         "Its replies to all rounds, each after the right answers to those before."
-        return self._converse(chats, _round_after_right_answers)
+        return self._hear(chats, _round_after_right_answers)
 
     def blind(self, chats: list[Probe]) -> list[list[Chat]]:
         "As `free`, with grey pictures."
@@ -187,22 +212,9 @@ class Hearing:
         return [[Chat(c.turns[0].assistant, self.routes(c.turns[0]), d)]
                 for c, d in zip(chats, found)]
 
-    def _converse(self, chats: list[Probe], following: Callable) -> list[list[Chat]]:
-        said = [[] for _ in chats]
-        for turn in range(max(len(chat.turns) for chat in chats)):
-            left = [(chat, own) for chat, own in zip(chats, said) if len(chat.turns) > turn]
-            replies = self._hear([following(*pair) for pair in left])
-            for (_, own), reply in zip(left, replies): own.append(reply)
-        return said
-
-    def _hear(self, asked: list[ChatSample]) -> list[Chat]:
-        "Replies; silence where the model's own answers have left no room for one."
-        try: return self.model.respond(asked, EVERYTHING, None, self.batch_size)
-        except TooLong:
-            if not isinstance(asked[0].turns[0].assistant, tuple): raise  # not of its own making
-        if len(asked) > 1: return [reply for chat in asked for reply in self._hear([chat])]
-        *earlier, last = asked[0].turns
-        return [Chat(turns=[*earlier, replace(last, assistant=())])]
+    def _hear(self, chats: list[Probe], following: Callable) -> list[list[Chat]]:
+        return converse(self.model, chats, following, threshold=EVERYTHING,
+                        batch_size=self.batch_size)
 
 # %% ../nbs/61b_v2_questions.ipynb #ed875fed
 class ChatExaminer(Hearing):

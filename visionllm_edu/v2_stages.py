@@ -6,16 +6,16 @@
 __all__ = ['TALK', 'CHINESE', 'REHEARSED', 'COMPARING', 'PAINT', 'FIND', 'V2', 'V2_MINUTES', 'PICTURE_MINUTES', 'v2_vocabulary',
            'v2_mixture', 'v2_stages', 'picture_stages', 'v2_recipe']
 
-# %% ../nbs/61_v2_stages.ipynb #e8cc68a2
+# %% ../nbs/61_v2_stages.ipynb #9f683911
 from collections.abc import Sequence
 from dataclasses import replace
 
 from .data.coco import CocoData
 from .data.edits import first_edits
 from .data.tasks import descriptions, sample_phrases, sample_questions
+from .language.rehearsal import Rehearsal
 from .language.vocabulary import Vocabulary
 from .train import Course, Recipe, check_tasks, with_found
-from .v1.reading import Rehearsal
 from .v2.chat_tasks import Page
 from .v2.chats import ChatMixture
 from .v2.templates import CHAT_TEMPLATES

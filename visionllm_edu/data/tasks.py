@@ -235,7 +235,7 @@ def _none(sample, rows, n, boundary): return np.zeros((0, 0, 2), dtype=np.float3
 _POINTS = {"detect": _corners, "ground": _corners, "segment": _outlines, "pose": _poses,
            "caption": _none, "answer": _none}
 
-# %% ../../nbs/14_tasks.ipynb #1efca6df
+# %% ../../nbs/14_tasks.ipynb #633d9a20
 class InstructionSampler:
     "Draws instructions that a sample can answer."
 
@@ -280,15 +280,15 @@ class InstructionSampler:
             detail = _pick([detail for detail, captions in texts.items() if captions], rng)
             return sample_instruction(task, (), (), rng, detail=detail)
         if task == "answer":
-            question = self._told(sample_questions(sample, self.names), rng)["question"]
+            question = self._one_of(sample_questions(sample, self.names), rng)["question"]
             return sample_instruction(task, (), (), rng, question=question)
         if task == "ground":
-            phrase = self._told(sample_phrases(sample, self.names), rng)["text"]
+            phrase = self._one_of(sample_phrases(sample, self.names), rng)["text"]
             drawn = sample_instruction(task, [phrase], (), rng)
             return drawn if self.random_classes else replace(drawn, class_indices=(0,))
         return _list_classes(self, task, sample, rng, full)
 
-    def _told(self, records: list[dict], rng) -> dict:
+    def _one_of(self, records: list[dict], rng) -> dict:
         "A phrase or question, of the kinds that are wanted if there is one."
         return _pick([r for r in records if r.get("kind") in self.kinds] or records, rng)
 

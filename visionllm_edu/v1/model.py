@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'scene_boxes', 'class_targets',
            'pairing_cost', 'lesson_of', 'only', 'Learning', 'VisionLLMv1']
 
-# %% ../../nbs/33_v1_model.ipynb #a2cdb531
+# %% ../../nbs/33_v1_model.ipynb #bfcb0ece
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +23,7 @@ from ..language.instructions import (
     IGNORE, class_dictionary, encode_sets, template_texts)
 from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.naming import naming_loss
+from ..language.rehearsal import unpacked
 from ..language.vocabulary import Vocabulary
 from .answering import Answering
 from .image_tokenizer import (
@@ -31,7 +32,7 @@ from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
     Blocks, Context, OpenEndedDecoder, OpenEndedDecoderConfig, decoder_loss)
-from .reading import Reading, Told, ToldBatch, refusals, unpacked
+from .reading import Reading, Told, ToldBatch, refusals
 from ..vision.backbone import Backbone, BackboneConfig, build_backbone
 from ..vision.matching import hungarian, shared_count
 from ..settings import OnDisk, of_size
@@ -123,7 +124,7 @@ def class_targets(sample: TaskSample, vocabulary: Vocabulary) -> Tensor:
     indices = torch.tensor(sample.instruction.class_indices, dtype=torch.long)
     return indices[torch.as_tensor(sample.labels)] + vocabulary.class_ids.start
 
-# %% ../../nbs/33_v1_model.ipynb #01aa17bd
+# %% ../../nbs/33_v1_model.ipynb #e50d7c4d
 def pairing_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,     # (m, 2) l_i
@@ -135,9 +136,10 @@ def pairing_cost(
 ) -> Tensor:             # (m, n)
     "What it costs to make token and set i answer for object j: one cost for both losses. Ours."
     places = scene_boxes(sample)[:, :2].to(centers.device)
-    if belief is None or sample.instruction.is_text: return match_cost(objectness, centers, places, cfg.tokenizer)
+    cost = match_cost(objectness, centers, places, cfg.tokenizer)
+    if belief is None or sample.instruction.is_text: return cost
     named = belief[:, class_targets(sample, vocabulary).to(belief.device)]  # (m, n)
-    return match_cost(objectness, centers, places, cfg.tokenizer) - cfg.class_cost * named
+    return cost - cfg.class_cost * named
 
 # %% ../../nbs/33_v1_model.ipynb #6c4be03a
 def lesson_of(

@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #44f3ec0c
+# %% ../../nbs/60_v2_model.ipynb #3beda24e
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -20,10 +20,10 @@ from ..data.coco import image_to_tensor
 from ..geometry import box_xyxy_to_cxcywh, to_unit
 from ..language.instructions import IGNORE
 from ..language.language_model import LanguageModel, LanguageModelConfig
+from ..language.rehearsal import unpacked
 from ..language.vocabulary import Vocabulary
 from ..settings import OnDisk, of_size
 from ..steps import Steps, split_off
-from ..v1.reading import unpacked
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
 from .conversation import V2_BLOCKS, ChatIds, LinkPlace, encode_chat
