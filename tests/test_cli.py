@@ -38,7 +38,7 @@ def run(*line):
     return status, out.getvalue(), err.getvalue()
 
 
-# nbs/91_cli.ipynb, cell c737b923
+# nbs/91_cli.ipynb, cell 38d85a84
 def test_bad_input_gets_one_line():
     with TemporaryDirectory() as folder:
         spec, out = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "run")
@@ -66,6 +66,8 @@ def test_bad_input_gets_one_line():
                 "subset of 0 ": ["evaluate", "v1", "--weights", "none", "--data", spec, "--limit", 0],
                 "is a folder": ["evaluate", "v1", "--weights", "none", "--data", spec, "--json", folder],
                 "--data": ["evaluate", "v1", "--weights", "none"], "nil": ["data", "check", "coco:nil:nil"],
+                "which model": ["demo", "--weights", "mine", "--out", out], "goes with neither": ["demo", "v2", "--minutes", 1, "--out", out],
+                "none: no such folder": ["demo", "v2", "--weights", "none", "--out", out],
                 "--n 0": ["data", "toybox", "--out", out, "--n", 0]}.items():
             status, said, error = run(*line)
             assert (status, said, error.count("\n")) == (2, "", 1), (line, error)
@@ -178,3 +180,13 @@ def test_v2_trains_and_is_scored():
         assert status == 2 and "juggle; accepted are routing" in error and error.count("\n") == 1
         status, _, error = run("evaluate", "v1", "--weights", out / "weights", "--data", spec)
         assert status == 2 and "config.json" in error and error.count("\n") == 1
+
+
+# nbs/91_cli.ipynb, cell 991ac9b4
+def test_demo_shows_what_is_shipped():
+    shown = []
+    def note(version): return lambda *what, **beside: shown.append((version, *what, *beside.values()))
+    with mock.patch.dict(main.__globals__, _show=note), mock.patch.dict("visionllm_edu.weights.SHIPPED", {"v1-toybox": {}, "v2-toybox": {}}):
+        assert run("demo", "--out", "here")[0] == 0
+        assert shown == [("v1", "here", "v1-toybox", {"VisionLLM v2": "v2.html"}), ("v2", "here", "v2-toybox", {"VisionLLM v1": "index.html"})]
+        assert run("demo", "v2", "--weights", "mine")[0] == 0 and shown[2:] == [("v2", "out/demo", "mine", {})]

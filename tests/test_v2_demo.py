@@ -12,7 +12,9 @@ from visionllm_edu.v2_demo import chats_about, pictures_section, show_v2, v2_pag
 from visionllm_edu.v2_questions import converse
 
 
-# nbs/66_v2_demo.ipynb, cell d66d4d89
+# nbs/66_v2_demo.ipynb, cell 5d7ff829
+from contextlib import redirect_stdout
+from io import StringIO
 from tempfile import TemporaryDirectory
 
 import torch
@@ -53,7 +55,7 @@ def test_rounds_follow_the_models_own_answers():
     assert all(len(c.regions) == sum(t.user.count("<region>") for t in c.turns) for c in model.heard)
 
 
-# nbs/66_v2_demo.ipynb, cell b6f2c93d
+# nbs/66_v2_demo.ipynb, cell cda6a02b
 def test_a_page_stands_by_itself():
     data = load_data("toybox:val:3")
     model = tiny_model(data)
@@ -63,7 +65,9 @@ def test_a_page_stands_by_itself():
     assert not any(word in text for word in ("src=\"http", "href=\"http"))
     with TemporaryDirectory() as folder:
         model.save_pretrained(Path(folder, "weights"))
-        page = show_v2(folder, str(Path(folder, "weights")), "toybox:val:2", images=1)
+        with redirect_stdout(StringIO()) as said:
+            page = show_v2(folder, str(Path(folder, "weights")), "toybox:val:2", 1, {"Elsewhere": "index.html"})
+        assert '<a href="index.html">Elsewhere</a>' in page.read_text() and str(page) in said.getvalue()
         assert page.read_text().count("<article") == len(chats_about(load_data("toybox:val:2"), 0))
 
 

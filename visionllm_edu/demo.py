@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['NO_SET', 'HEADLINES', 'COLOURS', 'LAYOUT', 'HOW_ASKED', 'NEXT', 'Ask', 'requests_for', 'posed_categories',
            'true_objects', 'image_tag', 'figure', 'object_card', 'turn', 'tiles', 'answers', 'scene_section',
-           'learning_section', 'journey_section', 'variations', 'steering_section', 'page', 'what_was_done',
+           'learning_section', 'journey_section', 'variations', 'steering_section', 'links', 'page', 'what_was_done',
            'what_was_asked', 'show_weights', 'run_demo']
 
-# %% ../nbs/36_demo.ipynb #631a7bcc
+# %% ../nbs/36_demo.ipynb #1c4e30a3
 import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -268,13 +268,20 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9rem; overflow
 @media (max-width: 800px) { .scene, .cards { grid-template-columns: 1fr } }
 """
 
-# %% ../nbs/36_demo.ipynb #f7d10bda
+# %% ../nbs/36_demo.ipynb #bb892002
 HOW_ASKED = """Every scene is asked by the same rule, and every answer is shown: generated
 freely from the instruction and the picture, with what the data say beside it."""
 NEXT = """<p>Any folder in COCO's format will do. Check it, train on it, score it:</p>
 <pre class="shell">python -m visionllm_edu data check coco:FOLDER:SPLIT
 python -m visionllm_edu train v1 --data coco:FOLDER:SPLIT --minutes 60 --out out/mine
 python -m visionllm_edu evaluate v1 --weights out/mine/weights --data coco:FOLDER:SPLIT</pre>"""
+
+
+def links(parts: Iterable[str], beside: Mapping[str, str]) -> str:
+    "Where to go from here: parts of this page by number, and other pages."
+    places = {title: f"#{k}" for k, title in enumerate(parts)} | dict(beside)
+    told = "".join(f'<a href="{place}">{title}</a>' for title, place in places.items())
+    return f"<nav>{told}</nav>"
 
 
 def page(
@@ -285,6 +292,7 @@ def page(
     losses: Mapping[str, list[float]] | None = None,  # from `read_losses`
     images: int = 8,                # so many pictures at most
     steer: bool = False,            # also show what words change about one picture
+    beside: Mapping[str, str] = {},  # {title: address} of other pages
 ) -> str:
     "A page that needs no other file: figures, curve, and instructions with answers and truth."
     scenes = "".join(scene_section(model, data, i) for i in range(min(images, len(data))))
@@ -293,16 +301,15 @@ def page(
              "How it learned": learning_section(losses) if losses else "",
              "Inside one answer": journey_section(model, data), "Your own pictures": NEXT}
     parts = {title: part for title, part in parts.items() if part}
-    links = "".join(f'<a href="#{k}">{title}</a>' for k, title in enumerate(parts))
     body = [f'<h1>VisionLLM v1 at work</h1><p class="lead">{html.escape(note)}</p>',
-            f"<nav>{links}</nav>", tiles(scores)]
+            links(parts, beside), tiles(scores)]
     body += [f'<h2 id="{k}">{title}</h2>{part}' for k, (title, part) in enumerate(parts.items())]
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>VisionLLM v1 demo</title><style>{COLOURS}{LAYOUT}</style></head>"
             f"<body>{''.join(body)}</body></html>")
 
-# %% ../nbs/36_demo.ipynb #e54b1801
+# %% ../nbs/36_demo.ipynb #4c977a2f
 def what_was_done(model: VisionLLMv1, scenes: int, tasks: int, minutes: float, steps: int) -> str:
     "The demo in words."
     size = sum(p.numel() for p in model.parameters()) / 1e6
@@ -326,6 +333,7 @@ def show_weights(
     spec: str = "toybox:test:24",
     quiet: bool = False,
     images: int = 6,  # that get a section of their own
+    beside: Mapping[str, str] = {},  # {title: address} of other pages
 ) -> dict:
     "Examine trained weights on a few scenes, write `out/index.html` and `out/scores.json`."
     out, folder = Path(out), find_weights(weights)
@@ -337,7 +345,7 @@ def show_weights(
     print("3 of 3: the page")
     logs = sorted(folder.glob("logs/*.csv"))
     losses = read_losses(logs[-1]) if logs else None
-    text = page(model, data, scores, what_was_asked(model, data, weights), losses, images, True)
+    text = page(model, data, scores, what_was_asked(model, data, weights), losses, images, True, beside)
     return _keep(out, text, scores)
 
 

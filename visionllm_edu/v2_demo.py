@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'SCORED', 'MORE', 'chats_about', 'true_picture', 'cards', 'card', 'scene_section', 'pictures_section',
            'v2_page', 'show_v2']
 
-# %% ../nbs/66_v2_demo.ipynb #e0ff922a
+# %% ../nbs/66_v2_demo.ipynb #89ed8dbf
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from PIL import Image
 
 from .data.coco import CocoData, load_data
 from .data.edits import edit_of
-from .demo import COLOURS, LAYOUT, figure, tiles
+from .demo import COLOURS, LAYOUT, figure, links, tiles
 from .language.vocabulary import Vocabulary
 from .plot import draw_detections
 from .v2.answering import Chat
@@ -42,7 +42,7 @@ def chats_about(data: CocoData, row: int) -> list[ChatSample]:
     drawn = [make_chat(kind, page, Random(f"{row} {kind}"), Asking()) for kind in KINDS]
     return [replace(chat, images=[data.image(k) for k in chat.rows]) for chat in drawn if chat]
 
-# %% ../nbs/66_v2_demo.ipynb #f955d79a
+# %% ../nbs/66_v2_demo.ipynb #3865b0a1
 def true_picture(chat: ChatSample, target: Target) -> Image.Image:
     "What the last answer should have led to."
     if target.picture is not None: return target.picture
@@ -61,9 +61,10 @@ def cards(model: VisionLLMv2, chats: Sequence[ChatSample], **options) -> str:
 
 def card(chat: ChatSample, reply: Chat, vocabulary: Vocabulary) -> str:
     "A conversation as a card: bubbles, what its last answer found, and the truth."
-    asked = chat.turns[-1].user.count("<region>")
-    shown, target = answer_picture(reply, asked), next(
-        (t for t in chat.targets if t.turn == len(chat.turns) - 1), None)
+    asked, last = chat.turns[-1].user.count("<region>"), len(chat.turns) - 1
+    target = next((t for t in chat.targets if t.turn == last), None)
+    shown = answer_picture(reply, asked)
+    if target is None and not asked and reply.detections is None: shown = None  # words were enough
     pictures = figure(shown, "model", reply.alt) if shown is not None else ""
     if target is not None:
         pictures += figure(true_picture(chat, target), "data", "What the data say.")
@@ -92,7 +93,7 @@ def pictures_section(model: VisionLLMv2, data: CocoData, n: int = 4, **sampling)
                                 targets=[picture_target(after, edit.instruction)]))
     return cards(model, chats, **sampling)
 
-# %% ../nbs/66_v2_demo.ipynb #d67f7273
+# %% ../nbs/66_v2_demo.ipynb #20159bed
 SCORED = {"routing": "accuracy", "detect": "AP", "segment": "AP", "ground": "P@0.5",
           "interactive": "mIoU", "pose": "AP", "answer": "accuracy", "caption": "CIDEr"}
 MORE = """
@@ -103,7 +104,7 @@ MORE = """
 .chat .bubbles { height: auto; overflow: visible; display: block }
 .truth { font-size: .85rem; color: var(--soft); margin: .5rem 0 }
 .card .pair:empty { display: none } .card .pair { margin-top: .7rem }
-.card.chat { display: block } .card .bubble { color: #1f2933 }
+.card.chat { display: block } .card.chat h3 { min-height: 1.7rem; margin: 0 } .card .bubble { color: #1f2933 }
 """
 
 
@@ -113,6 +114,7 @@ def v2_page(
     note: str,   # what is shown, in words; must be true
     scores: Mapping[str, Mapping] | None = None,  # of `evaluate_v2`
     images: int = 4,
+    beside: Mapping[str, str] = {},  # {title: address} of other pages
     **sampling,  # num_inference_steps, ... of pictures
 ) -> str:
     "A page that needs no other file: figures, and conversations with answers and truth."
@@ -120,12 +122,14 @@ def v2_page(
     parts = {"What it answers": "".join(scene_section(model, data, k)
                                         for k in range(min(images, len(data))))}
     if model.cfg.draws: parts["What it draws"] = pictures_section(model, data, **sampling)
-    body = "".join(f"<h2>{title}</h2>{part}" for title, part in parts.items())
+    body = "".join(f'<h2 id="{k}">{title}</h2>{part}'
+                   for k, (title, part) in enumerate(parts.items()))
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>VisionLLM v2 demo</title><style>{COLOURS}{LAYOUT}</style>{CHAT_CSS}"
             f"<style>{MORE}</style></head><body><h1>VisionLLM v2 at work</h1>"
-            f'<p class="lead">{html.escape(note)}</p>{tiles(scores or {}, shown)}{body}</body></html>')
+            f'<p class="lead">{html.escape(note)}</p>{links(parts, beside)}'
+            f"{tiles(scores or {}, shown)}{body}</body></html>")
 
 
 def show_v2(
@@ -133,9 +137,11 @@ def show_v2(
     weights: str = "v2-toybox",  # as `from_pretrained` takes them
     spec: str = "toybox:test:24",
     images: int = 4,
+    beside: Mapping[str, str] = {},  # {title: address} of other pages
 ) -> Path:
     "Holds conversations about a few scenes and writes `out/v2.html`; returns its path."
     folder = find_weights(weights)
+    print(f"draw {spec}, load the weights {weights}, talk about {images} scenes")
     data, model = load_data(spec), VisionLLMv2.from_pretrained(folder)
     known = folder / "scores" / "test.json"
     scores = json.loads(known.read_text()) if known.exists() else None
@@ -143,6 +149,8 @@ def show_v2(
     note = (f"The weights {weights}, a VisionLLM v2 of {size:.1f} million parameters, talk about "
             f"the first {images} scenes of {data.name}, which they were not trained on. Every answer on this "
             "page was generated just now, its routing tokens too; the figures are those of its card.")
-    text = v2_page(model, data, note, scores, images)
-    with atomic(Path(out, "v2.html")) as tmp: tmp.write_text(text, encoding="utf-8")
-    return Path(out, "v2.html")
+    page = Path(out, "v2.html")
+    with atomic(page) as tmp:
+        tmp.write_text(v2_page(model, data, note, scores, images, beside), encoding="utf-8")
+    print(f"open {page}")
+    return page
