@@ -91,7 +91,7 @@ def score(damage, *tasks, data=None):
     return evaluate_v2(Oracle(data, damage, tasks), data, tasks)
 
 
-# nbs/62_v2_evaluate.ipynb, cell f9097ec5
+# nbs/62_v2_evaluate.ipynb, cell 2af0f06c
 def test_the_oracle_gets_full_marks():
     data = toys()
     scores = evaluate_v2(Oracle(data), data, batch_size=7)
@@ -109,11 +109,11 @@ def test_the_oracle_gets_full_marks():
     for task, part in {"ground": "by_kind", "answer": "by_type", "region_name": "by_prompt", "pose": "by_family"}.items():
         assert list(scores[task][part].values()) == pytest.approx([1.0] * len(scores[task][part])), task
     assert len(scores["interactive"]["by_prompt"]) > 2 and set(scores["interactive"]["by_prompt"]) <= {"point", "box", "scribble", "mask"}
-    assert set(scores["routing"]["by_task"].values()) == {1.0} and len(scores["routing"]["by_task"]) == 16
+    assert set(scores["routing"]["by_task"].values()) == {1.0} and len(scores["routing"]["by_task"]) == 15
     assert json.loads(json.dumps(scores)) == scores                              # plain numbers: they can be written down
 
 
-# nbs/62_v2_evaluate.ipynb, cell 875a3e3e
+# nbs/62_v2_evaluate.ipynb, cell c2cc1afd
 def test_a_mute_model_is_right_only_in_silence():
     data = toys()
     mute = Oracle(data, lambda reply, chat: Chat())
@@ -124,7 +124,7 @@ def test_a_mute_model_is_right_only_in_silence():
     assert scores["pose"]["PCK@0.2"] == 0 == scores["answer"]["accuracy"] == scores["caption"]["CIDEr"] == scores["choice"]["accuracy"]
     routing = scores["routing"]
     assert routing["decoder"] == routing["phrases"] == 0 and routing["silent"] == 1
-    silent = {"caption", "answer", "questions", "relation", "region_name", "region_caption", "choice"}
+    silent = {"caption", "answer", "questions", "region_name", "region_caption", "choice"}
     assert {k for k, v in routing["by_task"].items() if v == 1} >= silent
     assert all(v == 0 for k, v in routing["by_task"].items() if k not in silent | {"multi_round"})
 

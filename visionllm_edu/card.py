@@ -117,16 +117,18 @@ def score_tables(scores: Mapping[str, dict]) -> str:
         parts.append(table([name.replace("_", " "), *kinds], rows))
     return "\n\n".join(parts)
 
-# %% ../nbs/39_card.ipynb #07d4870c
-BESIDE = {"forced": "teacher-forced", "blind": "blind"}
+# %% ../nbs/39_card.ipynb #688339a0
+BESIDE = {"forced": "teacher-forced", "blind": "blind", "chinese": "asked in Chinese",
+          "copy": "an unchanged copy", "real": "true pictures, reduced"}
 
 
 def paired_tables(scores: Mapping[str, dict]) -> str:
     "The same for v2: a table for each task, all its figures as columns, what stands beside as rows."
-    from visionllm_edu.v2_evaluate import SCORES, flat
+    from visionllm_edu.v2_evaluate import flat
+    from visionllm_edu.v2_report import ALL_SCORES
 
     parts = []
-    for task in SCORES:
+    for task in ALL_SCORES:
         held = {split: s[task] for split, s in scores.items() if task in s}
         names = [*dict.fromkeys(name for s in held.values() for name in flat(s))]
         rows = []

@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     return top
 
-# %% ../nbs/91_cli.ipynb #c4dabf74
+# %% ../nbs/91_cli.ipynb #4262d063
 @dataclass(frozen=True)
 class Version:
     "What the commands have to know about a model."
@@ -121,10 +121,12 @@ def _version(name: str) -> Version:
 
         return Version(V1, recipe_for, overfit_recipe, v1_stages, COURSE_MINUTES, evaluate,
                        score_table, [*SCORES])
-    from visionllm_edu.v2_evaluate import SCORES, evaluate_v2, v2_table
+    from visionllm_edu.v2_evaluate import v2_table
+    from visionllm_edu.v2_report import ALL_SCORES, evaluate_all
     from visionllm_edu.v2_stages import V2, V2_MINUTES, v2_recipe, v2_stages
 
-    return Version(V2, v2_recipe, v2_recipe, v2_stages, V2_MINUTES, evaluate_v2, v2_table, [*SCORES])
+    return Version(V2, v2_recipe, v2_recipe, v2_stages, V2_MINUTES, evaluate_all, v2_table,
+                   [*ALL_SCORES])
 
 # %% ../nbs/91_cli.ipynb #3fbc5b19
 def train_command(a: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ __all__ = ['FREE', 'FORCED', 'HISTORY', 'BLIND', 'SURE', 'FAR', 'SCORES', 'COLUM
            'in_skeleton', 'note_poses', 'total_poses', 'note_words', 'total_accuracy', 'total_captions', 'note_choice',
            'total_choices', 'evaluate_v2', 'flat', 'v2_table']
 
-# %% ../nbs/62_v2_evaluate.ipynb #9a1691aa
-from collections.abc import Callable, Sequence
+# %% ../nbs/62_v2_evaluate.ipynb #fab6967d
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -297,7 +297,7 @@ def total_choices(examiner, notes: list) -> dict:
     return {"accuracy": float(right.mean()), "rationale": float(reason.mean()),
             "both": float((right & reason).mean()), "n": len(notes)}
 
-# %% ../nbs/62_v2_evaluate.ipynb #e1e56946
+# %% ../nbs/62_v2_evaluate.ipynb #2f318d91
 SCORES: dict[str, Score] = {
     "routing": Score(note_routes, total_routes, FREE),
     "detect": Score(note_boxes, partial(total_ap, kind="bbox")),
@@ -322,19 +322,20 @@ def evaluate_v2(
     batch_size: int = 16,
     quiet: bool = True,
     seed: int = 1,  # of the questions' wordings, lists and prompts
+    known: Mapping[str, Callable] = SCORES,  # what can be scored: (examiner, task) -> score, or None
 ) -> dict[str, dict]:
     "{task: {figure: value, n, forced or blind: {figure: value}}}. ValueError where there is none."
-    if unknown := [task for task in tasks or () if task not in SCORES]:
-        raise ValueError(f"unknown tasks {', '.join(unknown)}; accepted are {', '.join(SCORES)}")
+    if unknown := [task for task in tasks or () if task not in known]:
+        raise ValueError(f"unknown tasks {', '.join(unknown)}; accepted are {', '.join(known)}")
     examiner = ChatExaminer(model, data, batch_size, seed, quiet)
-    scores = {task: SCORES[task](examiner, task) for task in dict.fromkeys(tasks or SCORES)}
+    scores = {task: known[task](examiner, task) for task in dict.fromkeys(tasks or known)}
     scores = {task: score for task, score in scores.items() if score is not None}
     if not scores:
-        raise ValueError(f"{data.name} has nothing to score for {', '.join(tasks or SCORES)}")
+        raise ValueError(f"{data.name} has nothing to score for {', '.join(tasks or known)}")
     return scores
 
-# %% ../nbs/62_v2_evaluate.ipynb #8c5aa04d
-COLUMNS = ("forced", "blind")  # what may stand beside free figures
+# %% ../nbs/62_v2_evaluate.ipynb #29f0e50f
+COLUMNS = ("forced", "blind", "chinese", "copy", "real")  # what may stand beside free figures
 
 
 def flat(score: dict) -> dict[str, float]:
@@ -348,14 +349,16 @@ def flat(score: dict) -> dict[str, float]:
 
 
 def v2_table(scores: dict[str, dict], parts: bool = True) -> str:
-    "Lines for people: task, figure, free, forced, blind, n; `parts`: kinds and types, too."
+    "Lines for people: task, figure, free, what stands beside, n; `parts`: kinds and types, too."
     show = lambda v: "" if v is None else f"{v:.3f}" if v >= 0 else "-"
-    lines = [f"{'task':<17}{'figure':<26}{'free':>7}{'forced':>7}{'blind':>7}{'n':>7}"]
+    columns = [c for c in COLUMNS if any(c in score for score in scores.values())]
+    heads = "".join(f"{name:>8}" for name in ("free", *columns, "n"))
+    lines = [f"{'task':<17}{'figure':<26}{heads}"]
     for task, score in scores.items():
-        beside = [flat(score.get(column, {})) for column in COLUMNS]
+        beside = [flat(score.get(column, {})) for column in columns]
         names = [name for name in flat(score) if parts or name in score]
         for k, name in enumerate(names):
             values = [flat(score)[name], *(column.get(name) for column in beside)]
-            figures = "".join(f"{show(v):>7}" for v in values)
-            lines.append(f"{'' if k else task:<17}{name:<26}{figures}{'' if k else score['n']:>7}")
+            figures = "".join(f"{show(v):>8}" for v in values)
+            lines.append(f"{'' if k else task:<17}{name:<26}{figures}{'' if k else score['n']:>8}")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from .plot import (
     MapBox, _arrow, _chip, _chips, _draw_box, _picture, _rounded, _scales, _write, example_scene,
     on_map, save_figure, tint, to_picture)
 
-# %% ../nbs/40_0_v2_map.ipynb #2780c7ab
+# %% ../nbs/40_0_v2_map.ipynb #70bd3780
 V2_MAP_SIZE = (1000, 696)
 V2_FRAME = (130, 18, 746, 514)
 V2_MAP_BOXES = (
@@ -46,7 +46,7 @@ V2_MAP_BOXES = (
     MapBox("Training", ("v2_stages",), (601, 580, 184, 100), LEARNING,
            foot="one stage after another"),
     MapBox("Scores", ("v2_evaluate", "v2_questions", "v2_speed", "v2_peers",
-                      "v2_pictures", "v2_edits", "v2_demo"),
+                      "v2_pictures", "v2_edits", "v2_report", "v2_demo"),
            (796, 580, 184, 100), LEARNING),
 )
 V2_FRAME_FILES = ("v2/model", "v2/painting")  # the frame holds them, they have no box
