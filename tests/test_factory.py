@@ -4,14 +4,16 @@ Generated from nbs/90_factory.ipynb by make export: do not edit, edit the notebo
 """
 
 import io
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from visionllm_edu.factory import (
     Project, Run, _files, body, check_clean, check_links, clean, directives, export_all,
-    in_pairs, indent, keep_costs, lesson_table, main, make_readme, module_of, read_notebook,
-    remove_stale, render_tests, run_notebook, stamp, write_notebook, write_tests, write_text,
+    headline_scores, in_pairs, indent, keep_costs, lesson_table, main, make_readme, module_of,
+    read_notebook, remove_stale, render_tests, run_notebook, stamp, write_notebook,
+    write_tests, write_text,
 )
 
 
@@ -177,6 +179,19 @@ def test_stamp_is_idempotent_and_complete():
     assert "[Boxes](00_boxes.ipynb \"Areas of boxes.\") 3 s" in lesson_table(project)
     (project.nbs / "00ab_boxes.ipynb").write_bytes((project.nbs / "00_boxes.ipynb").read_bytes())
     with pytest.raises(ValueError, match="00ab_boxes.ipynb has no lesson's name"): lesson_table(project)
+
+
+# nbs/90_factory.ipynb, cell e49fe179
+def test_scores_stand_side_by_side():
+    project = toy_project()
+    assert headline_scores(project) == ""
+    for name, scores in {"a": {"detect": {"AP": 0.5, "AP50": 0.75, "n": 7}, "answer": {"accuracy": 0.8, "blind": 0.25, "n": 9}},
+                         "b": {"answer": {"accuracy": 0.9, "blind": {"accuracy": 0.5, "n": 9}, "n": 9}, "other": {"n": 1}}}.items():
+        (project.root / "data/weights" / name / "scores").mkdir(parents=True)
+        write_text(project.root / "data/weights" / name / "scores/test.json", json.dumps(scores))
+    assert headline_scores(project).splitlines() == [
+        "|  | a | b |", "| --- | --- | --- |", "| boxes | AP 0.50, AP50 0.75 (n 7) |  |",
+        "| questions | accuracy 0.80, blind 0.25 (n 9) | accuracy 0.90, blind 0.50 (n 9) |"]
 
 
 # nbs/90_factory.ipynb, cell c70f3f6c

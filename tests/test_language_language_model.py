@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from visionllm_edu.language.language_model import (
-    Echo, LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, number_line, run_layers,
+    Echo, LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, cache_of, number_line,
+    run_layers,
 )
 
 
@@ -107,6 +108,20 @@ def test_cached_equals_uncached():
     torch.testing.assert_close(torch.cat([start, end], 1), whole, atol=1e-5, rtol=1e-5)
     assert torch.equal(end, again)
     assert (cache.get_seq_length(), longer.get_seq_length()) == (6, 9)
+
+
+# nbs/18_language_model.ipynb, cell 4ef84aac
+def test_some_samples_go_on_alone():
+    model, ids = small(), torch.randint(40, (3, 9))
+    valid = torch.ones(3, 6, dtype=torch.bool)
+    with torch.no_grad():
+        _, cache = model.read(model.embed(ids[:, :6]), valid)
+        allowed, places = after(valid, 3)
+        all_of_them, _ = model.answer(model.embed(ids[:, 6:]), cache, allowed, places)
+        rows = torch.tensor([2, 0])
+        some, _ = model.answer(model.embed(ids[rows, 6:]), cache_of(cache, rows), allowed[rows], places[rows])
+    torch.testing.assert_close(some, all_of_them[rows], atol=1e-6, rtol=1e-6)
+    assert len(cache.layers[0].keys) == 3                                  # it is left as it was
 
 
 # nbs/18_language_model.ipynb, cell 2e244e20

@@ -219,19 +219,19 @@ def test_padding_is_never_seen():
     assert _who_sees_whom(seen, own).int().tolist() == [[[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], [[1, 0, 1, 1, 0], [1, 0, 1, 1, 0]]]
 
 
-# nbs/43_super_link.ipynb, cell 1a38d5b2
+# nbs/43_super_link.ipynb, cell 299160a9
 @contextmanager
 def scripted(link, texts):
     "Within this block, sample i of a generated batch says `texts[i]`, whatever the LM thinks."
-    v, step = link.vocabulary, iter(range(10**6))
-    scripts = [[*answer_ids(text, v), v.eos_id] for text in texts]
-    def logits(hidden):
-        k = next(step)
-        says = torch.tensor([script[min(k, len(script) - 1)] for script in scripts])
-        return F.one_hot(says, len(v)).float()
-    link.language_model.logits = logits
+    v, plain, left = link.vocabulary, link._next, {}
+    scripts = iter([[*answer_ids(text, v), v.eos_id] for text in texts])
+    def say(answer, token, length):
+        script = left.setdefault(id(answer), [])
+        if not script: script += next(scripts)
+        return plain(answer, script.pop(0), length)
+    link._next = say
     yield
-    del link.language_model.logits
+    del link._next
 
 
 # nbs/43_super_link.ipynb, cell 8afac6bf
@@ -298,6 +298,18 @@ def test_a_generated_batch_equals_its_samples():
         with scripted(link, SCRIPT[i : i + 1]): (b,) = link.generate(*sample(request, i))
         assert a.ids == b.ids
         assert_same(a.earlier + a.links, b.earlier + b.links)
+
+
+# nbs/43_super_link.ipynb, cell 17b81746
+def test_who_has_finished_leaves_the_batch():
+    link = shaken(small_link())
+    with scripted(link, SCRIPT):
+        sizes, hook = [], link.language_model.lm.model.layers[0].register_forward_hook(lambda part, inputs, out: sizes.append(len(inputs[0])))
+        answers = link.generate(*asked(link.vocabulary))
+        hook.remove()
+    assert sizes[0] == len(answers) and sizes == sorted(sizes, reverse=True) and sizes[-1] < sizes[0]
+    steps = [sum(link.vocabulary.kind(i) != "link" for i in a.ids) for a in answers]
+    assert sum(sizes) == len(answers) + sum(steps)                         # one row for each word that was written
 
 
 # nbs/43_super_link.ipynb, cell b90f351e

@@ -520,7 +520,7 @@ def stamp(
         c.source = _SCORES.sub(scores, _TABLE.sub(table, source))
     return notebook
 
-# %% ../nbs/90_factory.ipynb #847ae9da
+# %% ../nbs/90_factory.ipynb #f0ceeb62
 CHAPTERS = ("Toybox: a world small enough to understand", "Saying what you see", "Seeing",
             "VisionLLM v1", "VisionLLM v2: the language side", "VisionLLM v2: the decoders",
             "VisionLLM v2 whole", "Experiments", "Beyond", "Workshop")
@@ -543,24 +543,36 @@ def promise(
     return quoted[1] if quoted else ""
 
 
-HEADLINES = {"detect": ("boxes", "AP", "AP50"), "segment": ("outlines, 24 points", "AP", "AP50"),
-             "ground": ("phrases", "P@0.5"), "pose": ("keypoints", "AP", "PCK@0.2"),
-             "caption": ("captions", "CIDEr", "BLEU-4"), "answer": ("questions", "accuracy", "blind")}
+HEADLINES = {  # task: what it is called, and its figures
+    "detect": ("boxes", "AP", "AP50"), "segment": ("outlines", "AP", "AP50"),
+    "ground": ("phrases", "P@0.5"), "interactive": ("what is pointed at", "mIoU"),
+    "pose": ("keypoints", "AP", "PCK@0.2"), "caption": ("captions", "CIDEr", "BLEU-4"),
+    "grounded_caption": ("phrases of its own captions", "recall"),
+    "region_name": ("names of what is pointed at", "accuracy"),
+    "answer": ("questions", "accuracy", "blind"), "routing": ("the right decoder", "accuracy"),
+    "generate": ("drawings", "object", "colour"), "edit": ("edits", "achieved")}
 
 
 def headline_scores(
     project: Project,
     split: str = "test",
 ) -> str:
-    "Markdown: the main figures of all shipped weights, read from their `scores/` folders."
-    rows = ""
-    for path in sorted((project.root / "data/weights").glob(f"*/scores/{split}.json")):
-        scores = json.loads(path.read_text())
-        for task, (name, *figures) in HEADLINES.items():
-            if task not in scores: continue
-            told = ", ".join(f"{f} {scores[task][f]:.2f}" for f in figures)
-            rows += f"| {path.parents[1].name} | {name} | {told} | {scores[task]['n']} |\n"
-    return "| weights | task | score | n |\n|---|---|---|---|\n" + rows if rows else ""
+    "Markdown: the main figures of all shipped weights side by side, from their `scores/` folders."
+    files = sorted((project.root / "data/weights").glob(f"*/scores/{split}.json"))
+    held = {path.parents[1].name: json.loads(path.read_text()) for path in files}
+    if not held: return ""
+    rows = [["", *held], ["---"] * (1 + len(held))]
+    for task, (name, *figures) in HEADLINES.items():
+        told = [_told(scores.get(task), figures) for scores in held.values()]
+        if any(told): rows.append([name, *told])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _told(score: dict | None, figures: list[str]) -> str:
+    "Figures with the number of what was judged; nothing where nothing was."
+    if score is None: return ""
+    value = lambda x: x["accuracy"] if isinstance(x, dict) else x  # v2's blind column has several
+    return f"{', '.join(f'{f} {value(score[f]):.2f}' for f in figures)} (n {score['n']})"
 
 
 def lesson_table(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SuperLinkConfig', 'LinkQueries', 'Link', 'Generated', 'pad_ids', 'LinkReader', 'SuperLink']
 
-# %% ../../nbs/43_super_link.ipynb #ad3ff744
+# %% ../../nbs/43_super_link.ipynb #74987c03
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..language.instructions import IGNORE
-from ..language.language_model import Echo, LanguageModel
+from ..language.language_model import Echo, LanguageModel, cache_of
 from ..language.vocabulary import Vocabulary
 from .conversation import (
     CONTEXT, QUERIES, ROUTES, TooLong, id_of, read_reply, with_links, writable_ids)
@@ -249,7 +249,7 @@ def _who_sees_whom(
     earlier = torch.ones(m, m, dtype=torch.bool, device=own.device).tril()
     return torch.cat([seen[:, None].expand(-1, m, -1), earlier & own[:, None]], 2)
 
-# %% ../../nbs/43_super_link.ipynb #6ef9696a
+# %% ../../nbs/43_super_link.ipynb #77eac2d6
 def _take_down(answers: list[Generated], parts: list, links: list, starts: list[int]) -> None:
     "Adds to each answer what it said and opened in one pass that began at place `start`."
     for answer, part, some, start in zip(answers, parts, links, starts):
@@ -274,19 +274,23 @@ class SuperLink(LinkReader):
         embeds = self.embed(ids, image_tokens, region_tokens)
         hidden, cache = self.language_model.read(embeds, valid)
         answers = [Generated(links) for links in self.gather(hidden, ids)]
-        parts, own, seen, said = ids.tolist(), valid, valid[:, :0], ids
+        writing, own, seen, said = answers, valid, valid[:, :0], ids
         for _ in range(self.cfg.max_new if max_new is None else max_new):
             tokens, seen = self._choose(hidden, own), torch.cat([seen, own], 1)
-            length = seen.sum(1)
-            parts = [self._next(*one) for one in zip(answers, tokens, parts, length.tolist())]
-            if not any(parts): break
+            parts = [self._next(*one) for one in zip(writing, tokens, seen.sum(1).tolist())]
+            on = [k for k, part in enumerate(parts) if part]
+            if not on: break
+            if len(on) < len(parts):  # who has finished leaves the batch
+                writing, parts = [writing[k] for k in on], [parts[k] for k in on]
+                rows = torch.tensor(on, device=ids.device)
+                seen, said, cache = seen[rows], said[rows], cache_of(cache, rows)
             new, own = (x.to(ids.device) for x in pad_ids(parts, self.vocabulary))
+            length, said = seen.sum(1), self.last_words(said)
             places = length[:, None] + torch.arange(new.shape[1], device=ids.device)
-            mask, said = _who_sees_whom(seen, own), self.last_words(said)
-            embeds = self.embed(new, before=said)
-            hidden, cache = self.language_model.answer(embeds, cache, mask, places)
+            hidden, cache = self.language_model.answer(
+                self.embed(new, before=said), cache, _who_sees_whom(seen, own), places)
             said = torch.cat([said, new], 1)
-            _take_down(answers, parts, self.gather(hidden, new), length.tolist())
+            _take_down(writing, parts, self.gather(hidden, new), length.tolist())
         for answer in answers: answer.text, answer.routes = read_reply(answer.ids, self.vocabulary)
         return answers
 
@@ -296,10 +300,10 @@ class SuperLink(LinkReader):
         logits = self.language_model.logits(hidden[torch.arange(len(own), device=own.device), last])
         return self.writable[logits[:, self.writable].argmax(1)].tolist()
 
-    def _next(self, answer: Generated, token: int, before: list[int], length: int) -> list[int]:
-        "What a sample is fed: its token, with places for queries; nothing (more) once it is done."
-        answer.finished |= bool(before) and token == self.vocabulary.eos_id
-        if answer.finished or not before: return []
+    def _next(self, answer: Generated, token: int, length: int) -> list[int]:
+        "What a sample is fed: its token, with places for queries; nothing once it is done."
+        answer.finished = token == self.vocabulary.eos_id
+        if answer.finished: return []
         part = with_links([token], self.vocabulary, self.cfg.queries)
         return part if length + len(part) <= self.cfg.limit else []
 
