@@ -1,6 +1,7 @@
 # make demo | test | lab | export | notebooks | browser-test | train | hooks. All of them set themselves up in .venv first.
 # Another interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
+WHICH ?= v1 v2
 MIN := $(shell sed -n 's/^min_python *= *//p' settings.ini)
 PY := .venv/bin/python
 FACTORY := $(PY) -m visionllm_edu.factory
@@ -17,7 +18,7 @@ help:
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
 	@echo "make browser-test  open both playgrounds in JupyterLab in headless Chromium, draw, ask, keep screenshots (2 minutes)"
-	@echo "make train      train VisionLLM v1 on Toybox in all stages (three hours)"
+	@echo "make train      train VisionLLM v1 and v2 on Toybox in all stages (three and four hours); one: make train WHICH=v1"
 	@echo "make hooks      clean and export before each git commit"
 
 # One set-up per content of settings.ini, setup.py and constraints.txt; later calls start at once.
@@ -32,7 +33,7 @@ $(READY):
 	@rm -f .venv/ready-* && touch $@
 
 demo: $(READY)
-	@echo "Demo: VisionLLM v1 answers instructions about scenes it has never seen. About a minute on 2 CPU cores."
+	@echo "Demo: VisionLLM v1 and v2 are asked about scenes they have never seen. About a minute on 2 CPU cores."
 	@$(PY) -m visionllm_edu demo --out out/demo
 
 test: $(READY)
@@ -52,7 +53,7 @@ browser-test: $(READY)
 	@$(PY) -m visionllm_edu.browser --out out/browser
 
 train: $(READY)
-	@$(PY) -m visionllm_edu train v1 --stages --data toybox:train --val toybox:val:8 --out out/v1-toybox
+	@for v in $(WHICH); do $(PY) -m visionllm_edu train $$v --stages --data toybox:train --val toybox:val:8 --out out/$$v-toybox || exit 1; done
 
 hooks: $(READY)
 	@git config core.hooksPath .githooks && echo "git now cleans and exports before each commit"

@@ -109,7 +109,7 @@ def test_prompts_weigh_as_much_as_texts():
     assert cost(Vocabulary.train([*noise, DICTIONARY], 600)) > 7
 
 
-# nbs/11_vocabulary.ipynb, cell becec4b3
+# nbs/11_vocabulary.ipynb, cell 96f5fca6
 def test_save_and_load():
     import json
     import tempfile
@@ -119,6 +119,7 @@ def test_save_and_load():
         vocabulary.save_pretrained(folder)
         again = Vocabulary.from_pretrained(folder)
         assert again.blocks == vocabulary.blocks
+        assert all(f.is_file() for f in Path(folder).iterdir())            # nothing unfinished is left
         assert again.encode(TEXTS[0]) == vocabulary.encode(TEXTS[0])
         table = Path(folder, "vocabulary.json")
         shifted = json.loads(table.read_text())

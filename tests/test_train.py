@@ -193,6 +193,15 @@ def test_minutes_add_up_over_a_power_cut():
     assert log["step"] == [1, 2, 3, 4, 5, 6] and log["lr"][-1] < log["lr"][3]
 
 
+# nbs/34_train.ipynb, cell 1ce829d7
+def test_a_run_with_lora_goes_on():
+    data, recipe = shapes(2), Recipe({"detect": 1.0}, 2, steps=1, lora_rank=2)
+    with TemporaryDirectory() as out:
+        first = train_v1(data, recipe, out, VisionLLMv1Config.tiny(), quiet=True)
+        again = train_v1(data, recipe, out, resume=True, quiet=True)
+    assert first.language_model.cfg.lora_rank == again.language_model.cfg.lora_rank == again.cfg.language_model.lora_rank == 2
+
+
 # nbs/34_train.ipynb, cell 720bffb5
 def test_resuming_something_else_is_refused():
     data, cfg, recipe = shapes(), VisionLLMv1Config.tiny(), recipe_for(steps=1, batch_size=2)

@@ -29,6 +29,7 @@ from visionllm_edu.v2.chats import ChatMixture
 from visionllm_edu.v2.conversation import Turn, id_of
 from visionllm_edu.v2.image_encoder import make_views
 from visionllm_edu.v2.model import DECODERS, SIZES, VisionLLMv2, VisionLLMv2Config, chat_vocabulary
+from visionllm_edu.v2.telling import Told
 from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
 
 
@@ -259,7 +260,7 @@ def test_saved_and_loaded_it_is_the_same():
     assert all(torch.equal(first[k], second[k]) for k in first)
 
 
-# nbs/60_v2_model.ipynb, cell a953e5de
+# nbs/60_v2_model.ipynb, cell f1910d1f
 def test_pictures_are_added_and_lent_parts_stored_once():
     torch.manual_seed(2)
     words = Vocabulary.train(["A ball."] * 9, 280, range=1, num_classes=1, max_points=1)
@@ -285,6 +286,11 @@ def test_pictures_are_added_and_lent_parts_stored_once():
         assert stored == {"editor", "begun"} and any(k.startswith("pictures.bridges.") for k in kept)
         again = VisionLLMv2.from_pretrained(Path(folder, "whole"))
         assert all(torch.equal(x, again.state_dict()[k]) for k, x in whole.state_dict().items())
+        other = LatentDiffusion(DiffusionConfig.tiny(), words)              # another painter takes the first one's place
+        other.save_pretrained(Path(folder, "other"))
+        assert torch.equal(whole.with_pictures(Path(folder, "other")).pictures.painter.unet.conv_in.weight, other.painter.unet.conv_in.weight)
+        told = [replace(chats[1], told=Told([], [], [], [[]]))]             # a batch without any picture to see
+        assert "generate_noise" in whole.losses(whole.collate(told))
 
 
 # nbs/60_v2_model.ipynb, cell db0d35bd

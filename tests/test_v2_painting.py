@@ -129,7 +129,7 @@ def test_what_was_drawn_last_is_edited():
     assert one.tobytes() != two.tobytes()
 
 
-# nbs/54a_painting.ipynb, cell f6c61963
+# nbs/54a_painting.ipynb, cell eef2111a
 def test_what_can_not_be_painted():
     model, chats = Small(), some_chats()
     for how, line in ((dict(num_inference_steps=0), "num_inference_steps is 0"), (dict(guidance_scale=-1), "guidance_scale is -1"),
@@ -143,3 +143,6 @@ def test_what_can_not_be_painted():
     marked = replace(chats[0], turns=[Turn("Draw <region> again.")])
     with pytest.raises(ValueError, match="a drawing takes no visual prompts, this request has 1"):
         model.paint([marked], answered(1, "[GEN]"), num_inference_steps=1)
+    both = [marked, chats[0]]                              # an examination goes on: what can't be served is left undone
+    assert [len(some) for some in model.paint(both, answered(2, "[GEN]", "[GEN]"), strict=False, num_inference_steps=1)] == [0, 1]
+    assert model.paint(chats[:1], answered(1, "[EDIT]"), strict=False, num_inference_steps=1) == [[]]

@@ -5,6 +5,7 @@ Generated from nbs/64_v2_peers.ipynb by make export: do not edit, edit the noteb
 
 import torch
 from dataclasses import replace
+from pathlib import Path
 
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.reply import Detections
@@ -15,8 +16,10 @@ from visionllm_edu.v2_peers import (
 )
 
 
-# nbs/64_v2_peers.ipynb, cell 305c497c
+# nbs/64_v2_peers.ipynb, cell aaf51cda
 from tempfile import TemporaryDirectory
+
+import pytest
 
 data = load_data("toybox:val:4")
 cfg = replace(VisionLLMv2Config.tiny(), categories=tuple(data.categories))
@@ -68,14 +71,19 @@ def test_oracle_scores():
     assert scores["boxes"]["AP"] == 1 and scores["masks"]["AP"] > 0.99
 
 
-# nbs/64_v2_peers.ipynb, cell 329c4bbc
+# nbs/64_v2_peers.ipynb, cell b45421d3
 def test_trained_and_resumed():
     with TemporaryDirectory() as folder:
         small = replace(VisionLLMv2Config.tiny(), objects=replace(cfg.objects, denoising=4))
         scores = compare_specialist(data, data, out=folder, cfg=small, steps=2, batch_size=2, quiet=True)
         assert scores["steps"] == 2 and 0 <= scores["boxes"]["AP"] <= 1
+        written = Path(folder, "last.ckpt").stat().st_mtime_ns
         again = compare_specialist(data, data, out=folder, cfg=small, steps=2, batch_size=2, quiet=True)
-        assert again == scores  # finished: nothing is trained twice
+        assert again == scores and Path(folder, "last.ckpt").stat().st_mtime_ns == written  # nothing is trained twice
+        few = load_data("toybox:val:4")
+        few.categories = few.categories[1:]
+        with pytest.raises(ValueError, match=f"can't judge {data.categories[0]}, which toybox:val has"):
+            compare_specialist(data, few, out=folder, cfg=small, steps=2)
     try: ObjectSpecialist(VisionLLMv2Config.tiny())
     except ValueError as e: assert "categories" in str(e)
     else: raise AssertionError("a specialist without classes must be refused")

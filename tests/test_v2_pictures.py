@@ -100,7 +100,7 @@ def test_spoilt_pictures_are_further_away():
     assert frechet_distance(seen, off) > frechet_distance(seen, real) > frechet_distance(seen, seen) - 1e-6
 
 
-# nbs/65_v2_pictures.ipynb, cell b1ffd2b8
+# nbs/65_v2_pictures.ipynb, cell 5ee81753
 def test_examinations_end_to_end():
     data = load_data("toybox:val:12")
     class Seeing(Oracle):
@@ -119,6 +119,12 @@ def test_examinations_end_to_end():
     class Mute:
         def chat(self, images, texts, **sampling): return [SimpleNamespace(images=[]) for _ in texts]
     assert Chatter(Mute()).draw(["A dog."]) == [None]
+    class Notes(Mute):
+        "Notes what it is asked."
+        def chat(self, images, texts, **sampling): return [SimpleNamespace(images=[text]) for text in texts]
+    words = [c.text for c in commissions(data, 8)]
+    one_by_one = [text for word in words for text in Chatter(Notes()).draw([word])]
+    assert Chatter(Notes()).draw(words) == one_by_one                        # the wording does not depend on the batch
     silent, _ = examine_drawing(Chatter(Mute()), data, judge, 8)
     assert silent["object"] == silent["style"] == 0 and silent["silent"] == 1
     chinese, _ = examine_drawing(Real(data, commissions(data, 8)), data, judge, 8, chinese=True)

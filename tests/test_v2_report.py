@@ -45,12 +45,13 @@ class Artist:
         return [SimpleNamespace(images=[] if p is None else [p]) for p in made]
 
 
-# nbs/65c_v2_report.ipynb, cell d16c0964
+# nbs/65c_v2_report.ipynb, cell c5f32d32
 def test_drawings_have_their_columns():
     data = load_data("toybox:val:16")
     judge, examiner = Judge(Eyes(), data, scenes=16), ChatExaminer(Artist(data), data, batch_size=5)
     told = score_drawing(examiner, judge=judge, num_inference_steps=2)
     assert {"object", "count", "colour", "position", "style", "silent", "frechet", "seconds", "n", "chinese", "real"} == {*told}
+    assert told["seconds"] > 0
     assert told["silent"] == 0 and told["frechet"] < 1e-3 and told["n"] == len(commissions(data, DRAWN))
     assert told["chinese"]["silent"] == 1 and told["chinese"]["object"] == 0 and told["chinese"]["frechet"] == -1
     assert told["real"]["frechet"] > told["frechet"]                       # reduced to 64 pixels

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
-# %% ../nbs/91_cli.ipynb #dae6ef43
+# %% ../nbs/91_cli.ipynb #06e58404
 def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("version", choices=["v1", "v2"])
     p.add_argument("--size", choices=["tiny", "mini", "paper"],
@@ -38,7 +38,7 @@ def _train_options(p: argparse.ArgumentParser) -> None:
                    "pictures every 5 minutes, such as toybox:val:8")
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
     p.add_argument("--stages", action="store_true",
-                   help="the whole course: words, detection, all tasks (three hours, if not told)")
+                   help="the whole course: words, detection, all tasks (3 hours for v1, 4 for v2, if not told)")
     p.add_argument("--tasks", nargs="+", help=f"{TASKS} (default: all that the data serve)")
     stop = p.add_mutually_exclusive_group()
     stop.add_argument("--minutes", type=float, help="stop after so many minutes (default 60)")
@@ -205,7 +205,7 @@ def write_json(path: str, scores: dict) -> None:
 
     with atomic(Path(path)) as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
 
-# %% ../nbs/91_cli.ipynb #3aaefac6
+# %% ../nbs/91_cli.ipynb #eba2cd09
 def data_command(a: argparse.Namespace) -> int:
     "Write Toybox; or list a data set's bad records, and return 1 if training would refuse them."
     if a.kind == "toybox":
@@ -260,10 +260,10 @@ def ship_command(a: argparse.Namespace) -> None:
     from visionllm_edu.weights import CHECKOUT, list_shipped
 
     if a.run: ship_weights(a.run, a.folder)
-    if Path(a.folder).resolve().parent == CHECKOUT / "data" / "weights": list_shipped()
     if not (Path(a.folder) / "run.json").exists():
         raise ValueError(f"{a.folder} has no run.json; give --run, or a folder that was shipped")
     print(write_card(a.folder))
+    if Path(a.folder).resolve().parent == CHECKOUT / "data" / "weights": list_shipped()
 
 
 def bench_command(a: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['COURSE_MINUTES', 'TALKING', 'POINTING', 'COMPARING', 'SHOWING', 'EVERYTHING', 'v1_stages', 'train_stages', 'machine',
            'commit', 'Sketches']
 
-# %% ../nbs/34b_stages.ipynb #ee6f7b2f
+# %% ../nbs/34b_stages.ipynb #4ca96796
 import json
 import os
 import platform
@@ -21,9 +21,9 @@ from lightning.pytorch import Callback, LightningModule
 from .data.coco import CocoData
 from .plot import show_grid
 from .train import (
-    V1, Clock, Course, Recipe, differences, process_rank, train_model)
+    V1, Clock, Course, Recipe, data_card, differences, process_rank, train_model)
 from .v1.reading import READING
-from .weights import atomic
+from .weights import CHECKOUT, atomic
 
 # %% ../nbs/34b_stages.ipynb #3b9c0bbd
 COURSE_MINUTES = 180.0  # of all stages together
@@ -60,7 +60,7 @@ def v1_stages(
         "2-all-tasks": Recipe(EVERYTHING, minutes=72 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}
 
-# %% ../nbs/34b_stages.ipynb #88f66b96
+# %% ../nbs/34b_stages.ipynb #37a650fa
 def train_stages(
     data: CocoData,
     stages: dict[str, Recipe],  # by name, in order
@@ -78,7 +78,7 @@ def train_stages(
     for name, recipe in stages.items():
         folder = Path(out, name)
         done, begun = folder / "done.json", (folder / "last.ckpt").exists()
-        if done.exists(): _check_same(folder, recipe)
+        if done.exists(): _check_same(folder, data, recipe)
         else:
             model = train_model(course, data, recipe, folder, None if start else cfg,
                                 resume and begun, start=start, **options)
@@ -87,10 +87,11 @@ def train_stages(
     return model or course.kind.from_pretrained(start)
 
 
-def _check_same(folder: Path, recipe: Recipe) -> None:
-    "ValueError where a finished stage was trained by another recipe."
-    then = json.loads((folder / "recipe.json").read_text())["recipe"]
-    found = differences(then, json.loads(json.dumps(asdict(recipe))))
+def _check_same(folder: Path, data: CocoData, recipe: Recipe) -> None:
+    "ValueError where a finished stage was trained by another recipe, or on other data."
+    then = json.loads((folder / "recipe.json").read_text())
+    now = json.loads(json.dumps({"recipe": asdict(recipe), "data": data_card(data)}))
+    found = differences({name: then[name] for name in now}, now)
     if found: raise ValueError(f"{folder} was finished otherwise ({found[0]}): "
                                "resume it with the same, or give another folder")
 
@@ -98,7 +99,7 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
 def _note(path: Path, content: dict) -> None:
     with atomic(path) as tmp: tmp.write_text(json.dumps(content) + "\n")
 
-# %% ../nbs/34b_stages.ipynb #1d2b6710
+# %% ../nbs/34b_stages.ipynb #3930562d
 def machine() -> str:
     "The processor, its cores, and a GPU if there is one."
     name = platform.processor() or platform.machine()
@@ -111,8 +112,8 @@ def machine() -> str:
 
 
 def commit() -> str:
-    "The commit of the code in the working folder, with a + where files differ from it."
-    ask = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True)
+    "The commit of this code, with a + where files differ from it."
+    ask = lambda *words: subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True)
     try: found, changed = ask("rev-parse", "--short", "HEAD"), ask("status", "--porcelain", "-uno")
     except FileNotFoundError: return "unknown"
     if found.returncode: return "unknown"

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks',
            'rate_scale', 'Stream', 'process_rank', 'agreed', 'Clock', 'train_losses', 'read_rows', 'read_losses',
-           'LossLog', 'Keep', 'Progress', 'run_card', 'differences', 'check_resumable', 'vocabulary_for', 'mixture_for',
-           'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer', 'fit', 'Course',
-           'train_model', 'freeze', 'with_found', 'train_v1']
+           'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'check_resumable', 'vocabulary_for',
+           'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer',
+           'fit', 'Course', 'train_model', 'freeze', 'adapted', 'with_found', 'train_v1']
 
 # %% ../nbs/34_train.ipynb #999431d7
 import csv
@@ -47,7 +47,7 @@ from .reply import Detections
 from .settings import read_settings
 from .weights import atomic, digests, find_weights
 
-# %% ../nbs/34_train.ipynb #0f8612a2
+# %% ../nbs/34_train.ipynb #3a404d56
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
@@ -80,7 +80,7 @@ class Recipe:
     kinds: tuple[str, ...] = ()  # of phrases and questions; others only where there is none
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
-    language_rate: float = 1.0  # the LM's learning rate, as a share of the config's
+    language_rate: float = 1.0  # the LM's rate (v2: of all but decoders), a share of the config's
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
     def __post_init__(self):
@@ -167,7 +167,7 @@ def process_rank() -> tuple[int, int]:
     if not (dist.is_available() and dist.is_initialized()): return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
-# %% ../nbs/34_train.ipynb #b2708067
+# %% ../nbs/34_train.ipynb #ea4c8d26
 def agreed(value):
     "What the first of several processes says, so that all do the same."
     if process_rank()[1] == 1: return value
@@ -201,7 +201,9 @@ class Clock(Callback):
 
     def on_train_batch_start(self, trainer, model, batch, index):
         step = trainer.global_step
-        torch.manual_seed(self.recipe.seed * 1_000_003 + step)  # dropout and other chance
+        rank, ranks = process_rank()
+        own = (index % self.recipe.accumulate) * ranks + rank  # of the step's batches, this one
+        torch.manual_seed(self.recipe.seed * 1_000_003 + step + 7_368_787 * own)  # dropout, noise
         scale = rate_scale(self.recipe, step, agreed(self.progress(trainer)))
         for group, peak in zip(trainer.optimizers[0].param_groups, self.peaks):
             group["lr"] = peak * scale
@@ -311,14 +313,18 @@ class Progress(Callback):
     def on_exception(self, trainer, model, exception):
         if self.bar is not None: self.bar.close()
 
-# %% ../nbs/34_train.ipynb #92b530db
-def run_card(data: CocoData, recipe: Recipe, cfg, start=None) -> dict:
-    "What a run is, as plain data: recipe, data with a fingerprint of its annotations, model."
+# %% ../nbs/34_train.ipynb #69321412
+def data_card(data: CocoData) -> dict:
+    "What data are, as plain data: name, size, and a fingerprint of their annotations."
     objects = [[(a["id"], a["bbox"]) for a in data.records(i)] for i in range(len(data))]
     held = repr((data.categories, data.image_ids, objects))
-    about = {"name": data.name, "images": len(data),
-             "fingerprint": hashlib.sha256(held.encode()).hexdigest()[:12]}
-    card = {"recipe": asdict(recipe), "data": about, "model": asdict(cfg)}
+    return {"name": data.name, "images": len(data),
+            "fingerprint": hashlib.sha256(held.encode()).hexdigest()[:12]}
+
+
+def run_card(data: CocoData, recipe: Recipe, cfg, start=None) -> dict:
+    "What a run is, as plain data: recipe, data with a fingerprint of its annotations, model."
+    card = {"recipe": asdict(recipe), "data": data_card(data), "model": asdict(cfg)}
     if start: card["start"] = digests(find_weights(start))["model.safetensors"]
     return json.loads(json.dumps(card))  # as it will be read back: lists, not tuples
 
@@ -442,7 +448,7 @@ def fit(trainer: Trainer, model: LightningModule, loader: DataLoader, checkpoint
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-# %% ../nbs/34_train.ipynb #84774d64
+# %% ../nbs/34_train.ipynb #93969f2c
 @dataclass(frozen=True)
 class Course:
     "What training has to know about a model."
@@ -474,7 +480,7 @@ def train_model(
     if resume and cfg is None: cfg = read_settings(settings, out / "weights")
     if start and not resume: cfg = read_settings(settings, find_weights(start))
     cfg = replace(cfg or settings.mini(), categories=tuple(data.categories))
-    card = run_card(data, recipe, cfg, start)
+    card = run_card(data, recipe, adapted(cfg, recipe), start)
     if resume: check_resumable(out, card)
     mixture, clock = course.mixture(data, recipe, cfg), Clock(recipe)
     own = [clock, LossLog(out / "losses.csv"), Keep(out, checkpoint_minutes),
@@ -492,7 +498,7 @@ def train_model(
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()
 
-# %% ../nbs/34_train.ipynb #183e7296
+# %% ../nbs/34_train.ipynb #6e20438e
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
     "Parts of the model, by name, learn no more; ValueError for a name that it has not."
     modules = dict(model.named_modules())
@@ -503,15 +509,23 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> None:
         modules[part].requires_grad_(False)
 
 
+def adapted(cfg, recipe: Recipe):
+    "The settings of the model that a recipe trains: with its LoRA, if it has any."
+    r = recipe.lora_rank
+    if not r or cfg.language_model.lora_rank: return cfg
+    lm = replace(cfg.language_model, lora_rank=r, lora_alpha=2 * r)
+    return replace(cfg, language_model=lm)
+
+
 def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     "The model to train, in a fresh folder; what an earlier run left there goes first."
     seed_everything(recipe.seed, verbose=False)
     if start: model = course.kind.from_pretrained(start)
     else: model = course.kind.assemble(cfg, course.vocabulary(data))
     model.cfg = cfg
-    if recipe.lora_rank:
+    if recipe.lora_rank and not model.language_model.cfg.lora_rank:
         model.language_model.add_lora(recipe.lora_rank)
-        model.cfg = replace(cfg, language_model=model.language_model.cfg)
+        model.cfg = adapted(cfg, recipe)
     course.check(model, data, recipe)
     if os.environ.get("LOCAL_RANK", "0") != "0": return model  # a further process of a run
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)

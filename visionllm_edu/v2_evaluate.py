@@ -334,8 +334,9 @@ def evaluate_v2(
         raise ValueError(f"{data.name} has nothing to score for {', '.join(tasks or known)}")
     return scores
 
-# %% ../nbs/62_v2_evaluate.ipynb #29f0e50f
-COLUMNS = ("forced", "blind", "chinese", "copy", "real")  # what may stand beside free figures
+# %% ../nbs/62_v2_evaluate.ipynb #61a005bf
+COLUMNS = ("forced", "blind",  # what may stand beside free figures;
+           "chinese", "copy", "real")  # these of drawings and edits, in `v2_report`
 
 
 def flat(score: dict) -> dict[str, float]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pictures', 'LabelledPictures', 'ObjectSpecialist', 'score_objects', 'compare_specialist']
 
-# %% ../nbs/64_v2_peers.ipynb #4159b1c9
+# %% ../nbs/64_v2_peers.ipynb #3098593f
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,13 +26,15 @@ from .steps import Steps
 from .train import Recipe
 from .v2.answering import as_detections
 from .v2.chat_tasks import Page, target_of
+from .v2.chats import TRIES
+from .v2.chats import TRIES
 from .v2.model import VisionLLMv2Config, object_target
 from .v2.object_decoder import ObjectDecoder, ObjectOutput, top_objects
 from .v2.object_losses import make_noise, object_losses
 from .vision.backbone import build_backbone
 from .weights import atomic, save_weights
 
-# %% ../nbs/64_v2_peers.ipynb #e1075b4d
+# %% ../nbs/64_v2_peers.ipynb #d6b2972b
 @dataclass
 class Pictures:
     "Pictures and their objects, ready for the decoder."
@@ -55,10 +57,12 @@ class LabelledPictures(Dataset):
         self.data, self.seed, self.memory = data, seed, Memory(data)
 
     def __getitem__(self, i: int) -> tuple:
-        "(row, picture, target) of a picture that shows something."
+        "(row, picture, target) of a picture that shows something, if any does after some tries."
         rng = Random(f"{self.seed} {i}")
-        page = Page(self.data, rng.randrange(len(self.data)))
-        while not page.real: page = Page(self.data, rng.randrange(len(self.data)))
+        for _ in range(TRIES):
+            page = Page(self.data, rng.randrange(len(self.data)))
+            if page.real: break
+        else: raise ValueError(f"{self.data.name}: no picture with an object in {TRIES} tries")
         target = target_of(page, *page.listed(self.data.categories))
         return page.row, self.memory.image(page.row), object_target(target, page.sample.size)
 
@@ -110,7 +114,7 @@ class ObjectSpecialist(Steps, LightningModule):
         "Writes config.json and model.safetensors."
         save_weights(self, folder, asdict(self.cfg))
 
-# %% ../nbs/64_v2_peers.ipynb #57039935
+# %% ../nbs/64_v2_peers.ipynb #fe79c2b6
 def score_objects(model: ObjectSpecialist, data: CocoData, batch_size: int = 16, most: int = 100) -> dict:
     "{boxes: {AP, ...}, masks: {AP, ...}} over all pictures."
     number, boxes, masks = dict(zip(data.categories, data.category_ids)), [], []
@@ -137,6 +141,8 @@ def compare_specialist(
 ) -> dict:
     "Trains the specialist and scores it: {boxes, masks, steps, parameters}; saved as scores.json."
     train, val = (load_data(x) if isinstance(x, str) else x for x in (train, val))
+    if strange := sorted({*train.categories} - {*val.categories}):
+        raise ValueError(f"{val.name} can't judge {', '.join(strange)}, which {train.name} has")
     recipe = Recipe({"detect": 1.0}, batch_size, steps=steps, minutes=None if steps else minutes,
                     seed=seed, matmul="medium")
     torch.manual_seed(seed)

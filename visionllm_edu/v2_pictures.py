@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Claim', 'Commission', 'commission_of', 'commissions', 'Sight', 'patch_features', 'pixels_of', 'Nearest', 'Judge',
-           'verdict', 'totals', 'frechet_distance', 'eye_features', 'Chatter', 'examine_drawing', 'Real', 'through']
+           'verdict', 'side_of', 'totals', 'frechet_distance', 'eye_features', 'Chatter', 'examine_drawing', 'Real',
+           'through']
 
 # %% ../nbs/65_v2_pictures.ipynb #d5a0cae3
 from collections.abc import Sequence
@@ -185,7 +186,7 @@ def _seen(image: Image.Image, found, colour: Nearest, style: Nearest) -> Sight:
     colours = [colour(patch_features(image, box)) for box in boxes]
     return Sight([*found.text_labels], boxes, colours, style(_tones(image)))
 
-# %% ../nbs/65_v2_pictures.ipynb #7c029695
+# %% ../nbs/65_v2_pictures.ipynb #81d9fe91
 def verdict(c: Commission, seen: Sight) -> dict[str, list[bool]]:
     "{object, count, colour, position, style: which of a caption's claims are true}."
     out = {"object": [], "count": [], "colour": [], "position": [], "style": []}
@@ -195,7 +196,7 @@ def verdict(c: Commission, seen: Sight) -> dict[str, list[bool]]:
         if claim.count > 1: out["count"].append(len(found) == claim.count)
         if claim.colour: out["colour"].append(any(seen.colours[k] == claim.colour for k in found))
         if claim.side >= 0:
-            out["position"].append(any(_side(seen.boxes[k]) == claim.side for k in found))
+            out["position"].append(any(side_of(seen.boxes[k]) == claim.side for k in found))
     if c.relation: out["position"].append(_holds(c.relation, seen))
     if c.style: out["style"].append(seen.style == c.style)
     return out
@@ -204,7 +205,7 @@ def verdict(c: Commission, seen: Sight) -> dict[str, list[bool]]:
 def _middle(box: np.ndarray) -> np.ndarray: return (box[:2] + box[2:]) / 2
 
 
-def _side(box: np.ndarray) -> int:
+def side_of(box: np.ndarray) -> int:
     "0 left, 1 middle, 2 right: thirds of the picture."
     return int(np.clip(_middle(box)[0] * 3, 0, 2))
 
@@ -225,7 +226,7 @@ def totals(verdicts: Sequence[dict[str, list[bool]]]) -> dict[str, float]:
         out |= {kind: float(np.mean(said)) if said else -1.0, f"{kind}_n": len(said)}
     return out
 
-# %% ../nbs/65_v2_pictures.ipynb #b0d1d498
+# %% ../nbs/65_v2_pictures.ipynb #cc5bf5a5
 def frechet_distance(
     a: np.ndarray,  # (n, d) features of a pile
     b: np.ndarray,  # (m, d) of another
@@ -249,10 +250,11 @@ def eye_features(
     found = []
     for k in range(0, len(images), batch_size):
         some = [image_to_tensor(x, model.cfg.image_size) for x in images[k : k + batch_size]]
-        found.append(model.backbone(torch.stack(some))[-1].mean((-2, -1)))
+        pixels = torch.stack(some).to(getattr(model, "device", "cpu"))
+        found.append(model.backbone(pixels)[-1].mean((-2, -1)).cpu())
     return torch.cat(found).numpy()
 
-# %% ../nbs/65_v2_pictures.ipynb #742f3abf
+# %% ../nbs/65_v2_pictures.ipynb #76b96060
 class Chatter:
     "v2 as a painter: requests in, pictures out, by free generation alone."
 
@@ -260,14 +262,14 @@ class Chatter:
 
     def draw(self, captions: Sequence[str], **sampling) -> list[Image.Image | None]:
         "A picture for each caption, asked for as in training."
-        asked = [request_for(caption, Random(k)) for k, caption in enumerate(captions)]
-        return self._made(self.model.chat([None] * len(asked), asked, **sampling))
+        asked = [request_for(caption, Random(caption)) for caption in captions]
+        return self._made(self.model.chat([None] * len(asked), asked, strict=False, **sampling))
 
     def edit(
         self, instructions: Sequence[str], images: Sequence, **sampling,
     ) -> list[Image.Image | None]:
         "Each picture, changed."
-        return self._made(self.model.chat([*images], [*instructions], **sampling))
+        return self._made(self.model.chat([*images], [*instructions], strict=False, **sampling))
 
     def _made(self, replies) -> list[Image.Image | None]:
         return [r.images[0] if r.images else None for r in replies]

@@ -25,7 +25,7 @@ from .v2.telling import ToldChats
 from .v2.word_tasks import both_ways
 from .vision.drawing import LatentDiffusion
 
-# %% ../nbs/61_v2_stages.ipynb #8a533753
+# %% ../nbs/61_v2_stages.ipynb #a2446db1
 TALK = {"caption": 2.0, "questions": 4.0, "answer": 1.0, "region_name": 1.0, "region_caption": 1.5,
         "choice": 1.0}
 CHINESE = {"translation": 2.0, "caption_chinese": 1.0, "answer_chinese": 1.5}  # read, before it sees
@@ -57,6 +57,8 @@ def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
         ChatMixture(data, tasks, r.seed, each * r.batch_size, r.full_list, alike=purpose == "words"),
         grid, purpose)
     if r.source in ("words", "eyes"): return draw(r.tasks, r.source)
+    if r.source != "pictures":
+        raise ValueError(f"source {r.source!r} is v1's; accepted are pictures, words, eyes")
     seen = draw(r.tasks, "chat")
     if PAINT.keys() & r.tasks.keys() and cfg.pictures.source:
         seen = WithFeatures(seen, LatentDiffusion.from_pretrained(cfg.pictures.source))

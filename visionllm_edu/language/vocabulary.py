@@ -6,12 +6,14 @@
 __all__ = ['RANGE', 'NUM_CLASSES', 'MAX_POINTS', 'SPECIALS', 'PIECES', 'ADDED', 'train_bpe', 'block_tokens', 'TokenBlocks',
            'Vocabulary']
 
-# %% ../../nbs/11_vocabulary.ipynb #44fdc30f
+# %% ../../nbs/11_vocabulary.ipynb #e3637466
 import json
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -108,7 +110,7 @@ def _within(x, low: int, high: int, what: str) -> None:
     if low <= least and most <= high: return
     raise ValueError(f"{what} {least if least < low else most} is outside {low} to {high}")
 
-# %% ../../nbs/11_vocabulary.ipynb #457151c1
+# %% ../../nbs/11_vocabulary.ipynb #1bf42819
 _ids = range  # the built-in by another name: arguments below are called `range`, as in the paper
 
 
@@ -154,11 +156,14 @@ class Vocabulary(TokenBlocks):
         return cls(tokenizer, blocks)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        "Writes the tokenizer's files and `vocabulary.json`, the table of blocks."
-        self.tokenizer.save_pretrained(folder)
+        "Writes the tokenizer's files and `vocabulary.json`, the table of blocks; each whole or not."
+        Path(folder).mkdir(parents=True, exist_ok=True)
         table = {name: [ids[0], ids[-1] + 1] for name, ids in self.blocks.items()}
         table["special"] = list(self.blocks["special"])
-        Path(folder, "vocabulary.json").write_text(json.dumps(table, indent=1) + "\n")
+        with TemporaryDirectory(dir=folder) as fresh:
+            self.tokenizer.save_pretrained(fresh)
+            Path(fresh, "vocabulary.json").write_text(json.dumps(table, indent=1) + "\n")
+            for file in Path(fresh).iterdir(): file.replace(Path(folder, file.name))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Vocabulary":

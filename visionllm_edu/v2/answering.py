@@ -265,7 +265,7 @@ def _reply(
     return Chat(answer.text, answer.routes, found, [*made], seen, turns, chat.images,
                 chat.regions, [*chat.made, *made])
 
-# %% ../../nbs/60b_v2_answering.ipynb #8133049e
+# %% ../../nbs/60b_v2_answering.ipynb #15769fb0
 class Batching:
     "Work on conversations, some at a time, for a model with `words` and `marks`."
 
@@ -273,12 +273,13 @@ class Batching:
         "`work(batch, where it begins)`, a batch at a time, once all are known to be in order."
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold}: accepted are numbers from 0 to 1")
+        if batch_size < 1: raise ValueError(f"batch_size {batch_size}: accepted are numbers from 1")
         for chat in chats: self.words(chat), self.marks(chat)
         with answering_mode(self):
             starts = range(0, len(chats), batch_size)
             return [x for k in starts for x in work(chats[k : k + batch_size], k)]
 
-# %% ../../nbs/60b_v2_answering.ipynb #e69ead0b
+# %% ../../nbs/60b_v2_answering.ipynb #1a2ec7c5
 class Responding(Batching, Finding):
     "Answers to any mix of conversations, for a model that can `collate`, `read` and `think`."
 
@@ -289,13 +290,15 @@ class Responding(Batching, Finding):
         max_new: int | None = None,  # tokens per answer; None: as configured
         batch_size: int = 16,
         generator=None,  # torch.Generator for pictures, or a list with one for each conversation
+        strict: bool = True,  # ValueError where the answer calls for what can't be drawn
         **sampling,      # num_inference_steps, guidance_scale, ... of pictures: see `Painter.path`
     ) -> list[Chat]:
         "Free generation: one reply per conversation, in batches; the model is left as it was."
         chats = [unanswered(chat) for chat in chats]
         self.check_painting(generator, len(chats), **sampling)
         dice = generator if isinstance(generator, (list, tuple)) else [generator] * len(chats)
-        answer = lambda some, at: self._respond(some, threshold, max_new, dice[at:], sampling)
+        how = sampling | {"strict": strict}
+        answer = lambda some, at: self._respond(some, threshold, max_new, dice[at:], how)
         return self._in_batches(chats, threshold, batch_size, answer)
 
     def found_by(

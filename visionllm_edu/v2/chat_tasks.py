@@ -28,12 +28,13 @@ from ..toybox.prompts import Box, Mask, Point, Scribble
 from .conversation import BOUNDARY, ROUTES, SPOKEN, V2_BLOCKS, Conversation, Turn
 from .templates import CHAT_TEMPLATES, joined, mark_phrases, name_links
 
-# %% ../../nbs/42a_chat_tasks.ipynb #6d066470
+# %% ../../nbs/42a_chat_tasks.ipynb #c6df01b0
 @dataclass
 class Region:
     "A visual prompt and the picture it was drawn on."
     image: int  # which of the chat's pictures
     prompt: Point | Box | Scribble | Mask  # in pixels of that picture
+    row: int = -1  # the object that it means, its place in the picture's sample; -1: nobody knows
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Target:
     areas: np.ndarray | None = None  # (n,) float32, square pixels
     picture: Image.Image | None = None  # what to draw, for [GEN] and [EDIT]
     words: str = ""  # what that picture shows, or what an edit changes
+    rows: np.ndarray | None = None  # (n,) int64: the objects' places in their picture's sample
     features: Tensor | None = field(default=None, repr=False)  # (t, w) a text encoder's, of the words
 
 # %% ../../nbs/42a_chat_tasks.ipynb #b01c11d8
@@ -136,7 +138,7 @@ def link_name(
     "The name as it stands before a routing token: \"left eye\", \"bell pepper red\"."
     return " ".join(BOUNDARY.sub(" ", plain(name).replace("_", " ")).split()) or "thing"
 
-# %% ../../nbs/42a_chat_tasks.ipynb #709e8612
+# %% ../../nbs/42a_chat_tasks.ipynb #ce470d96
 class Page:
     "One picture of a data set and what is known of it; masks are decoded when they are wanted."
 
@@ -169,6 +171,13 @@ class Page:
         codes = [segmentation_to_rle(outline, self.sample.size) for outline in outlines]
         return np.ascontiguousarray(coco_mask.decode(codes).transpose(2, 0, 1)).astype(bool)
 
+    def shapes(self, rows: Sequence[int]) -> np.ndarray:
+        "(n, h, w) bool: outlines, and boxes where there is none."
+        size, s = self.sample.size, self.sample
+        drawn = [self.masks([row])[0] if self.outlined([row])
+                 else Box(*s.boxes_xyxy_px[row].tolist()).raster(size) for row in rows]
+        return np.stack(drawn) if drawn else self.masks(())
+
     def rows_of(self, annotation_ids: Sequence[int]) -> list[int]:
         "The rows of some annotations, crowds left out."
         return [row for row in self.real if self.sample.annotation_ids[row] in annotation_ids]
@@ -179,7 +188,7 @@ class Page:
         rows = [row for row in self.real if self.names[row] in place]
         return rows, [place[self.names[row]] for row in rows]
 
-# %% ../../nbs/42a_chat_tasks.ipynb #0c95f794
+# %% ../../nbs/42a_chat_tasks.ipynb #91a2a37d
 def target_of(
     page: Page,
     rows: Sequence[int],  # n objects
@@ -188,7 +197,8 @@ def target_of(
     "The target that these objects are, with masks where all of them have outlines."
     rows = np.array(rows, dtype=np.int64)
     return Target(0, 0, page.sample.boxes_xyxy_px[rows], np.array(labels, dtype=np.int64),
-                  page.masks(rows) if page.outlined(rows) else None, areas=page.sample.areas[rows])
+                  page.masks(rows) if page.outlined(rows) else None, areas=page.sample.areas[rows],
+                  rows=rows)
 
 # %% ../../nbs/42a_chat_tasks.ipynb #3c98c587
 @dataclass
@@ -284,7 +294,7 @@ def ask_semantic(page: Page, rng: Random, how: Asking) -> Round | None:
     asked = _ask_classes("semantic", "[SEG]", page, rng, how)
     return replace(asked, target=merged(asked.target))
 
-# %% ../../nbs/42a_chat_tasks.ipynb #29b325db
+# %% ../../nbs/42a_chat_tasks.ipynb #adbb1b31
 def merged(
     target: Target,  # with masks
 ) -> Target:
@@ -294,7 +304,8 @@ def merged(
     for mask, label in zip(masks, labels): mask |= target.masks[target.labels == label].any(0)
     boxes = np.array([mask_to_box(mask) for mask in masks], dtype=np.float32).reshape(-1, 4)
     areas = masks.sum((1, 2)).astype(np.float32)
-    return replace(target, boxes_xyxy_px=boxes, labels=labels, masks=masks, areas=areas)
+    first = target.rows[[int(np.argmax(target.labels == label)) for label in labels]]
+    return replace(target, boxes_xyxy_px=boxes, labels=labels, masks=masks, areas=areas, rows=first)
 
 # %% ../../nbs/42a_chat_tasks.ipynb #d5cc9669
 def phrases_of(page: Page) -> list[tuple[str, list[int]]]:

@@ -47,7 +47,7 @@ def draw_within(
     area[window] = drawn.area
     return Mask(area)
 
-# %% ../../nbs/42d_chats.ipynb #dbf0a052
+# %% ../../nbs/42d_chats.ipynb #77ad72f9
 def pointable(
     page: Page,
     share: float = 0.0,  # of the picture's area: smaller objects are left out
@@ -64,9 +64,7 @@ def prompt_for(
 ) -> Point | Box | Scribble | Mask | None:
     "A prompt of any kind, or a box where there is no outline; None where too little is visible."
     if page.outlined([row]): mask, kind = page.masks([row])[0], rng.choice(PROMPT_KINDS)
-    else:
-        mask = Box(*page.sample.boxes_xyxy_px[row].tolist()).raster(page.sample.size)
-        kind = "box"
+    else: mask, kind = page.shapes([row])[0], "box"
     return draw_within(mask, kind, rng) if mask.sum() >= LEAST_PROMPTED else None
 
 
@@ -79,7 +77,7 @@ def point_at(
     "(rows, regions): some objects of these and a prompt for each."
     chosen = rng.sample(rows, min(most, len(rows)))
     pairs = [(row, prompt) for row in chosen if (prompt := prompt_for(page, row, rng))]
-    return [row for row, _ in pairs], [Region(0, prompt) for _, prompt in pairs]
+    return [row for row, _ in pairs], [Region(0, prompt, row) for row, prompt in pairs]
 
 # %% ../../nbs/42d_chats.ipynb #34dd978a
 def ask_interactive(page: Page, rng: Random, how: Asking) -> Round | None:
@@ -110,7 +108,7 @@ def ask_region_caption(page: Page, rng: Random, how: Asking) -> Round | None:
     turn = say("region_caption", rng, {"regions": region_list(1)}, caption=words)
     return Round(turn, None, regions)
 
-# %% ../../nbs/42d_chats.ipynb #7c54c94c
+# %% ../../nbs/42d_chats.ipynb #e026ae33
 CLEAR = 0.005  # share of a picture from which on an object may serve as an example
 
 
@@ -122,20 +120,21 @@ def ask_in_context(page: Page, rng: Random, how: Asking) -> Round | None:
     name = rng.choice(able)
     others = [row for row in how.examples[name] if row != page.row]
     chosen = rng.sample(others, min(rng.randint(1, 2), len(others)))
-    marked = [(row, p) for row in chosen if (p := _mark(Page(page.data, row), name, rng))]
+    marked = [(row, *mark) for row in chosen if (mark := _mark(Page(page.data, row), name, rng))]
     if not marked: return None
     n, spoken = len(marked), link_name(name)
     ask = {"examples": example_list(range(1, n + 1)), "last": f"image{n + 1}"}
     turn = say("in_context", rng, ask, links=name_links([spoken], "[SEG]"))
     target = replace(target_of(page, *page.listed([name])), image=n)
-    regions = [Region(k, prompt) for k, (_, prompt) in enumerate(marked)]
-    return Round(turn, target, regions, before=[row for row, _ in marked])
+    regions = [Region(k, prompt, meant) for k, (_, meant, prompt) in enumerate(marked)]
+    return Round(turn, target, regions, before=[row for row, *_ in marked])
 
 
 def _mark(page, name, rng):
-    "A prompt for a clear object of a class."
-    rows = [row for row in pointable(page, CLEAR) if page.names[row] == name]
-    return prompt_for(page, rng.choice(rows), rng)
+    "(row, prompt) of a clear object of a class; None where too little of it is visible."
+    row = rng.choice([row for row in pointable(page, CLEAR) if page.names[row] == name])
+    prompt = prompt_for(page, row, rng)
+    return prompt and (row, prompt)
 
 # %% ../../nbs/42d_chats.ipynb #3cea58e3
 def ask_find_then_pick(page: Page, rng: Random, how: Asking) -> list[Round] | None:

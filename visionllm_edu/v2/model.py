@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch', 'Encoding',
            'Collating', 'Thinking', 'object_target', 'body_target', 'Learning', 'VisionLLMv2']
 
-# %% ../../nbs/60_v2_model.ipynb #3beda24e
+# %% ../../nbs/60_v2_model.ipynb #2a7d8f71
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -22,7 +22,7 @@ from ..language.instructions import IGNORE
 from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.rehearsal import unpacked
 from ..language.vocabulary import Vocabulary
-from ..settings import OnDisk, of_size
+from ..settings import OnDisk, of_size, read_settings
 from ..steps import Steps, split_off
 from .answering import Chatting
 from .chat_tasks import ChatSample, Target
@@ -42,7 +42,8 @@ from .telling import Telling, Told, ToldBatch, link_words
 from .templates import CHAT_TEMPLATES
 from .visual_prompts import RegionEncoder, RegionEncoderConfig, prompt_mask
 from ..vision.backbone import BackboneConfig, build_backbone
-from ..vision.drawing import LatentDiffusion
+from ..vision.drawing import DiffusionConfig, LatentDiffusion
+from ..weights import find_weights
 
 # %% ../../nbs/60_v2_model.ipynb #bf57ea7d
 SIZES = ("tiny", "mini", "paper")
@@ -266,7 +267,7 @@ def body_target(target: Target, size: tuple[int, int]) -> dict:
     return pose_target(target.boxes_xyxy_px, target.labels, target.keypoints, target.sigmas, size,
                        target.areas)
 
-# %% ../../nbs/60_v2_model.ipynb #2ae1c5a1
+# %% ../../nbs/60_v2_model.ipynb #ce52409d
 class Learning(Thinking):
     "The half of VisionLLMv2 that learns: its losses for any mix of conversations."
 
@@ -290,8 +291,8 @@ class Learning(Thinking):
         return losses
 
     def _named(self, batch: ChatBatch, seen: EncodedViews, regions: Tensor) -> dict[str, Tensor]:
-        "The naming of patches and prompts, where the pictures were told."
-        if not batch.told: return {}
+        "The naming of patches and prompts, where the pictures were told, and there are any."
+        if not batch.told or not batch.counts: return {}
         whole = global_views(batch.counts, list(range(len(batch.counts))))
         return self.naming(seen.tokens[whole], regions, batch.told)
 
@@ -318,7 +319,7 @@ class Learning(Thinking):
         return (*pad_categories([self.body(s) for s in bodies]),
                 *pad_categories([self.joint(s) for s in joints]))
 
-# %% ../../nbs/60_v2_model.ipynb #7802d35a
+# %% ../../nbs/60_v2_model.ipynb #4bcff99d
 DECODERS = ("backbone", "category", "objects", "body", "joint", "keypoints",
             "pictures")  # what is behind links
 
@@ -372,11 +373,13 @@ class VisionLLMv2(
         source: str,  # trained weights of a `LatentDiffusion`: a folder, or a name of shipped ones
     ) -> "VisionLLMv2":
         "A model that knows what this one knows, and has an image decoder with that painter."
-        painter = LatentDiffusion.from_pretrained(source).cfg.painter
+        painter = read_settings(DiffusionConfig, find_weights(source)).painter
         pictures = replace(self.cfg.pictures, painter=painter, source=str(source))
         model = self.assemble(replace(self.cfg, draws=True, pictures=pictures), self.vocabulary)
-        model.load_state_dict(model.state_dict() | self.state_dict())
-        return model
+        known = {name: x for name, x in self.state_dict().items()
+                 if not name.startswith("pictures.painter.")}  # what is lent is not what was there
+        model.load_state_dict(model.state_dict() | known)
+        return model.to(self.device).train(self.training)
 
     @classmethod
     def build(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PURPOSES', 'Told', 'covering', 'tell', 'ToldChats', 'ToldBatch', 'link_words', 'Telling']
 
-# %% ../../nbs/44_telling.ipynb #702532b7
+# %% ../../nbs/44_telling.ipynb #50c61787
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,8 @@ from .chat_tasks import ChatSample, Page
 from .chats import ChatMixture
 from .conversation import ROUTES, LinkPlace, encode_chat
 from .super_link import Link, pad_ids
-from .visual_prompts import prompt_mask
 
-# %% ../../nbs/44_telling.ipynb #525fe0af
+# %% ../../nbs/44_telling.ipynb #6c23e316
 @dataclass
 class Told:
     "What the places of a conversation's pictures and prompts are about, in words."
@@ -57,28 +56,16 @@ def tell(
     grid: tuple[int, int],
 ) -> Told:
     "The words of a conversation's pictures, by patch and by prompt."
-    words, patches, regions, first, targets = [], [], [], [], []
-    pages = [Page(data, row) for row in chat.rows]
-    for page in pages:
-        own = [row for row in page.real if page.sample.segmentations[row] is not None]
-        where = covering(page.masks(own), grid)
-        first.append((len(words), own))
+    words, patches, places = [], [], []
+    for page in (Page(data, row) for row in chat.rows):
+        own = sorted(page.real, key=page.sample.areas.__getitem__)  # of two alike the smaller is told
+        where, told = covering(page.shapes(own), grid), descriptions(data, page.sample)
         patches.append(np.where(where >= 0, where + len(words), -1))
-        told = descriptions(data, page.sample)
+        places.append({row: len(words) + k for k, row in enumerate(own)})
         words += [told[row] for row in own]
-    for region in chat.regions:
-        page, (start, own) = pages[region.image], first[region.image]
-        drawn = prompt_mask(region.prompt, page.sample.size, page.sample.size[0]).numpy() > 0
-        shared = [(mask & drawn).sum() / np.sqrt(mask.sum() + 1) for mask in page.masks(own)]
-        regions.append(start + int(np.argmax(shared)))
-    for target in chat.targets:
-        if target.picture is not None:  # it is to be drawn: nobody can be shown it
-            targets.append([])
-            continue
-        start, own = first[target.image]
-        boxes = pages[target.image].sample.boxes_xyxy_px[own]
-        off = np.abs(target.boxes_xyxy_px[:, None] - boxes[None]).sum(-1)  # (n, objects) pixels
-        targets.append([start + int(k) for k in off.argmin(1)] if len(own) else [])
+    regions = [places[region.image][region.row] for region in chat.regions]
+    objects = lambda target: [] if target.rows is None else target.rows.tolist()  # None: to be drawn
+    targets = [[places[t.image][row] for row in objects(t)] for t in chat.targets]
     return Told(words, patches, regions, targets)
 
 # %% ../../nbs/44_telling.ipynb #a7b356e9
@@ -139,7 +126,7 @@ def link_words(
             said.append(told.words[meant[0]] if silent and meant else link.phrase or "nothing")
     return said
 
-# %% ../../nbs/44_telling.ipynb #73c9804f
+# %% ../../nbs/44_telling.ipynb #d5f48774
 class Telling:
     "Learning from words, and eyes that learn words: for a model with `link`, encoders and a config."
 
@@ -147,7 +134,8 @@ class Telling:
         "Sums of their words' rows, each over the root of their number."
         embed, v = self.link.language_model.embed, self.vocabulary
         rows = [torch.tensor(v.encode(text)) for text in words]
-        ids = pad_sequence(rows, True, -1).to(self.device) if rows else torch.zeros(0, 1, dtype=torch.long)
+        ids = pad_sequence(rows, True, -1) if rows else torch.zeros(0, 1, dtype=torch.long)
+        ids = ids.to(self.device)
         there = (ids >= 0)[..., None]
         return (embed(ids.clamp(min=0)) * there).sum(1) / there.sum(1).clamp(min=1).sqrt()
 

@@ -151,7 +151,7 @@ def drop_conditions(
     if not edits: return chance < rate, torch.zeros_like(chance, dtype=torch.bool)
     return chance < 2 * rate, (rate <= chance) & (chance < 3 * rate)
 
-# %% ../../nbs/53_diffusion.ipynb #266ebf96
+# %% ../../nbs/53_diffusion.ipynb #6a35a0bb
 class Latents(nn.Module):
     "The half of a painter that knows pixels: latents of mean 0 and spread 1, and back."
 
@@ -176,7 +176,7 @@ class Latents(nn.Module):
         "How far pixels come back changed, and how far latents are from a normal distribution."
         guess = self.vae.encode(pixels).latent_dist
         latents = guess.sample()
-        if self.training: self._note(latents.detach())
+        if self.training: self._note(latents.detach().float())
         kl, again = guess.kl().mean() / latents[0].numel(), self.vae.decode(latents).sample
         return {"pixels": F.l1_loss(again, pixels) + F.mse_loss(again, pixels),
                 "kl": self.cfg.kl_weight * kl}
