@@ -14,3 +14,17 @@ def test_readme_snippet():
     trees = model.segment(image, ["tree"], points=16)         # boxes, polygons and masks, as tensors
     assert trees["polygons"].shape == (len(trees), 16, 2) and reply.detections is not None
     print(model.caption(image))
+
+
+# nbs/index.ipynb, cell 030e23a8
+def test_readme_chat():
+    from visionllm_edu import VisionLLMv2
+    from visionllm_edu.data.coco import load_data
+    from visionllm_edu.toybox.prompts import Point
+
+    image = load_data("toybox:test:8").image(0)
+    v2 = VisionLLMv2.from_pretrained("v2-toybox")
+    reply = v2.chat(image, "Find ball and tree in the picture, if there are any.")  # its words call a decoder
+    shape = v2.chat(image, "What is the exact shape of <region>?", regions=[Point(86, 114)])
+    print(reply.text, v2.chat(image, "What colour is the ball?").text, sep="\n")
+    assert reply.detections["boxes"].shape[1] == 4 and shape.detections["masks"].any()
