@@ -30,13 +30,16 @@ def test_samples_by_number():
     assert edit.source.tobytes() != edit.picture.tobytes() and edit.text.endswith(".")
 
 
-# nbs/53b_diffusion_stages.ipynb, cell 7e5968a4
+# nbs/53b_diffusion_stages.ipynb, cell 2d015c5c
 def test_what_is_refused():
     with TemporaryDirectory() as folder:
         shapes = load_data(write_shapes(folder, "train", 4, (64, 64), 0))
         with pytest.raises(ValueError, match="only Toybox can draw a scene again"):
             PictureMixture(shapes, {"edit": 1.0})
         assert PictureMixture(shapes, {"draw": 1.0})[0].text  # captions are enough to draw
+        Path(folder, "annotations", "captions_train.json").unlink()
+        with pytest.raises(ValueError, match="has no captions, so there is nothing to draw by"):
+            PictureMixture(load_data(f"coco:{folder}:train"), {"draw": 1.0})
     for tasks in ({}, {"paint": 1.0}, {"draw": 0.0}):
         with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, edit"):
             PictureMixture(load_data("toybox:train:16"), tasks)

@@ -21,7 +21,13 @@ from .vision.diffusion import to_pictures, to_pixels
 from .vision.drawing import (
     PICTURE_TASKS, DiffusionConfig, LatentDiffusion, PictureSample)
 
-# %% ../nbs/53b_diffusion_stages.ipynb #82839a68
+# %% ../nbs/53b_diffusion_stages.ipynb #c7d7d931
+def _captions(data: CocoData, row: int) -> list[str]:
+    "All that is said of a whole picture."
+    sample = data.sample(row, image=False)
+    return sample.captions + sample.long_captions
+
+
 class PictureMixture(Dataset):
     "Samples without end for `LatentDiffusion`: sample i depends on (seed, i) alone."
 
@@ -37,7 +43,9 @@ class PictureMixture(Dataset):
         if not tasks or set(tasks) - set(PICTURE_TASKS) or min(tasks.values()) <= 0:
             raise ValueError(f"tasks {tasks}; accepted are weights above 0 for some of "
                              f"{', '.join(PICTURE_TASKS)}")
-        if "edit" in tasks: edit_of(data, 0)
+        if "edit" in tasks: edit_of(data, 0)  # it says what is wrong, if it can't
+        if "draw" in tasks and not any(_captions(data, row) for row in range(len(data))):
+            raise ValueError(f"{data.name} has no captions, so there is nothing to draw by")
         self.data, self.tasks, self.seed = data, tasks, seed
         self.memory = Memory(data, size, cache_mb)
 
@@ -53,8 +61,7 @@ class PictureMixture(Dataset):
         return PictureSample("reconstruct", self.memory.image(row))
 
     def _draw(self, row: int, rng: Random) -> PictureSample | None:
-        sample = self.data.sample(row, image=False)
-        captions = sample.captions + sample.long_captions
+        captions = _captions(self.data, row)
         if not captions: return None
         return PictureSample("draw", self.memory.image(row), rng.choice(captions))
 

@@ -257,7 +257,7 @@ def _sides(cfg: PainterConfig, height: int | None, width: int | None) -> tuple[i
     check_size(height=h, width=w)
     return h, w
 
-# %% ../../nbs/53_diffusion.ipynb #3251aa35
+# %% ../../nbs/53_diffusion.ipynb #440f78a3
 class Painter(Denoiser):
     "All that draws and edits, steered by tokens (b, t, width)."
 
@@ -292,7 +292,8 @@ class Painter(Denoiser):
         check_sampling(self.cfg, num_inference_steps, guidance_scale=guidance_scale,
                        image_guidance_scale=image_guidance_scale)
         h, w = (side // self.cfg.shrink for side in _sides(self.cfg, height, width))
-        if isinstance(generator, (list, tuple)) and len(generator) != len(tokens):
+        if isinstance(generator, tuple): generator = list(generator)  # diffusers knows lists alone
+        if isinstance(generator, list) and len(generator) != len(tokens):
             raise ValueError(f"{len(generator)} generators for {len(tokens)} pictures")
         ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
         ddim.set_timesteps(num_inference_steps, device=tokens.device)
