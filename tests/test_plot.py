@@ -126,7 +126,7 @@ def test_boxes_of_the_map_do_not_overlap():
     assert len(set(MAP_NAMES)) == len(MAP_NAMES)
 
 
-# nbs/16_plot.ipynb, cell e00b3775
+# nbs/16_plot.ipynb, cell c07e216c
 def test_texts_of_the_map_fit_their_boxes():
     figure = map_figure()
     figure.canvas.draw()
@@ -134,11 +134,16 @@ def test_texts_of_the_map_fit_their_boxes():
     pixels = ax.transData.inverted()
     low = np.array([box.at[:2] for box in MAP_BOXES])                    # (n, 2)
     high = low + [box.at[2:] for box in MAP_BOXES]
-    for text in ax.texts:
+    spans = []                                                           # (2, 2) each: upper left, lower right
+    for text in (text for text in ax.texts if text.get_text()):
         start, end = text.get_window_extent().transformed(pixels).get_points()
         start, end = np.minimum(start, end), np.maximum(start, end)
+        spans.append((start, end))
         home = ((low <= start) & (start < high)).all(1)                  # the box it starts in, if any
         assert (end <= high[home] + 2).all(), f"{text.get_text()!r} leaves its box"
+    start, end = map(np.array, zip(*spans))
+    shared = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)              # (n, n, 2)
+    assert ((shared > 1).all(2) == np.eye(len(spans), dtype=bool)).all(), "two texts on top of each other"
 
 
 # nbs/16_plot.ipynb, cell b6d1abe4

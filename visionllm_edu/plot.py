@@ -635,7 +635,7 @@ class MapBox:
     foot: str = ""                   # in small letters at the bottom
     columns: int = 1                 # of file names; in several, their folder stands beside the title
 
-# %% ../nbs/16_plot.ipynb #fc29f78f
+# %% ../nbs/16_plot.ipynb #0fa5eae1
 MAP_SIZE = (1000, 618)
 MODEL_FRAME = (130, 18, 740, 398)
 MAP_BOXES = (
@@ -649,7 +649,8 @@ MAP_BOXES = (
            foot="words into every scale"),
     MapBox("Image tokenizer", ("v1/image_tokenizer", "vision/deformable"), (488, 222, 148, 176),
            VISION, foot="M queries, M tokens"),
-    MapBox("Language model", ("language/language_model", "language/naming", "language/rehearsal", "v1/reading"), (672, 70, 182, 106), DECODER),
+    MapBox("Language model", ("language/language_model", "language/naming",
+                              "language/rehearsal"), (672, 70, 182, 106), DECODER),
     MapBox("Output format as query", ("v1/open_ended_decoder",), (672, 222, 182, 176), DECODER,
            foot="all slots filled in one pass"),
     MapBox("Geometry", ("geometry",), (888, 336, 104, 62), RESULT, "tokens to pixels"),
@@ -660,13 +661,14 @@ MAP_BOXES = (
            (16, 478, 276, 118), LEARNING, columns=3),
     MapBox("Data and tasks", ("data/coco", "data/records", "data/tasks"), (301, 478, 129, 118),
            LEARNING, foot="folders, mixtures"),
-    MapBox("Matching, losses", ("vision/matching",), (439, 478, 129, 118), LEARNING,
+    MapBox("Matching, losses", ("vision/matching", "v1/reading"), (439, 478, 129, 118), LEARNING,
            foot="$L_{tok}$ and $L_{dec}$"),
     MapBox("Training", ("train", "stages", "weights", "card"), (577, 478, 129, 118), LEARNING,
            foot="stages and recipes"),
-    MapBox("Scores", ("metrics", "evaluate", "bench", "peers", "ablations"), (715, 478, 129, 118), LEARNING,
-           foot="AP, IoU, CIDEr, ..."),
-    MapBox("Workshop", ("plot", "settings", "cli", "demo", "factory"), (853, 478, 131, 118), LEARNING),
+    MapBox("Scores", ("metrics", "evaluate", "bench", "peers", "ablations"),
+           (715, 478, 129, 118), LEARNING),
+    MapBox("Workshop", ("plot", "settings", "cli", "demo", "factory"),
+           (853, 478, 131, 118), LEARNING),
 )
 MODEL_FILES = ("v1/model", "v1/answering")       # they hold the frame together, and have no box
 MAP_NAMES = (*MODEL_FILES, *(name for box in MAP_BOXES for name in box.files))
@@ -692,21 +694,22 @@ def _picture(ax, image, x, y, width) -> None:
     height = width * image.height / image.width
     ax.imshow(image, extent=(x, x + width, y + height, y), zorder=3, aspect="auto")
 
-# %% ../nbs/16_plot.ipynb #6ba90ec6
+# %% ../nbs/16_plot.ipynb #5ad28da1
 def _draw_box(ax, box: MapBox, here: str | None) -> None:
     "One box of the map; the one that holds `here` stands out."
     (x, y, w, h), lit, rows = box.at, here in box.files, -(-len(box.files) // box.columns)
     face, edge, width = (tint(HERE, 0.16), HERE, 2.6) if lit else (PAPER, box.colour, 1.2)
     _rounded(ax, box.at, face, edge, width, z=2)
     _write(ax, x + 10, y + 15, box.title, 12, weight="bold")
-    if box.columns > 1:
-        folder = box.files[0].split("/")[0] + "/"
-        _write(ax, x + w - 10, y + 15, folder, 10.3, MUTED, ha="right", family="monospace")
+    *folders, _ = box.files[0].split("/")
+    if box.columns > 1 and folders:
+        _write(ax, x + w - 10, y + 15, f"{folders[0]}/", 10.3, MUTED, ha="right",
+               family="monospace")
     for i, name in enumerate(box.files):
         column, row = divmod(i, rows)
         text = f"{name if box.columns == 1 else name.split('/')[-1]}.py"
         look = dict(colour=HERE, weight="bold") if name == here else {}
-        _write(ax, x + 10 + 90 * column, y + 33 + 15 * row, text, 10.3, family="monospace", **look)
+        _write(ax, x + 10 + (w - 6) / box.columns * column, y + 33 + 15 * row, text, 10.3, family="monospace", **look)
     _write(ax, x + 10, y + 36 + 15 * len(box.files), box.note, 10, MUTED)
     _write(ax, x + w / 2, y + h - 15, box.foot, 10, MUTED, ha="center")
     if lit:

@@ -99,7 +99,7 @@ def _check_same(folder: Path, data: CocoData, recipe: Recipe) -> None:
 def _note(path: Path, content: dict) -> None:
     with atomic(path) as tmp: tmp.write_text(json.dumps(content) + "\n")
 
-# %% ../nbs/34b_stages.ipynb #3930562d
+# %% ../nbs/34b_stages.ipynb #4fe7df25
 def machine() -> str:
     "The processor, its cores, and a GPU if there is one."
     name = platform.processor() or platform.machine()
@@ -113,7 +113,9 @@ def machine() -> str:
 
 def commit() -> str:
     "The commit of this code, with a + where files differ from it."
-    ask = lambda *words: subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True)
+    def ask(*words):
+        return subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True)
+
     try: found, changed = ask("rev-parse", "--short", "HEAD"), ask("status", "--porcelain", "-uno")
     except FileNotFoundError: return "unknown"
     if found.returncode: return "unknown"

@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'SCORED', 'MORE', 'chats_about', 'true_picture', 'cards', 'card', 'scene_section', 'pictures_section',
            'v2_page', 'show_v2']
 
-# %% ../nbs/66_v2_demo.ipynb #fd610547
+# %% ../nbs/66_v2_demo.ipynb #aa70f8cb
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from PIL import Image
 
 from .data.coco import CocoData, load_data
 from .data.edits import draws_again, edit_of
-from .demo import COLOURS, LAYOUT, figure, links, tiles
+from .demo import COLOURS, LAYOUT, PAGES, figure, links, tiles
 from .language.vocabulary import Vocabulary
 from .plot import draw_detections
 from .v2.answering import Chat
@@ -95,7 +95,7 @@ def pictures_section(model: VisionLLMv2, data: CocoData, n: int = 4, **sampling)
                                 targets=[picture_target(after, edit.instruction)]))
     return cards(model, chats, **sampling)
 
-# %% ../nbs/66_v2_demo.ipynb #8568e7a7
+# %% ../nbs/66_v2_demo.ipynb #eebad24b
 SCORED = {"routing": "accuracy", "detect": "AP", "segment": "AP", "ground": "P@0.5",
           "interactive": "mIoU", "pose": "AP", "answer": "accuracy", "caption": "CIDEr"}
 MORE = """
@@ -151,7 +151,7 @@ def show_v2(
     note = (f"The weights {weights}, a VisionLLM v2 of {size:.1f} million parameters, talk about "
             f"the first {images} scenes of {data.name}, which they were not trained on. Every answer on this "
             "page was generated just now, its routing tokens too; the figures are those of its card.")
-    page = Path(out, "v2.html")
+    page = Path(out, PAGES["v2"])
     with atomic(page) as tmp:
         tmp.write_text(v2_page(model, data, note, scores, images, beside), encoding="utf-8")
     print(f"open {page}")

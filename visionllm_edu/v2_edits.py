@@ -24,7 +24,7 @@ from .toybox.edits import Edit
 from .toybox.scene import Scene, render
 from .v2_pictures import Judge, Sight, pixels_of, side_of, through
 
-# %% ../nbs/65b_v2_edits.ipynb #9a2249c5
+# %% ../nbs/65b_v2_edits.ipynb #b3eae742
 SAME = 0.3  # IoU from which on two boxes are the same place
 
 
@@ -54,11 +54,15 @@ class EditCase:
         row = next(k for k, o in enumerate(scene.objects) if o.id == self.edit.ids[0])
         return self._boxes(scene)[row]
 
+    @cached_property
+    def boxes_before(self) -> np.ndarray:
+        "(n, 4) xyxy of what was there before, as fractions of the picture."
+        return self._boxes(self.edit.before)
+
     def was_there(self, name: str, box: np.ndarray) -> bool:
         "Was something of the class in this place before?"
-        old = self.edit.before
         return any(o.category == name and overlap(own, box) > SAME
-                   for o, own in zip(old.objects, self._boxes(old)))
+                   for o, own in zip(self.edit.before.objects, self.boxes_before))
 
     def _boxes(self, scene: Scene) -> np.ndarray:
         "(n, 4) as fractions of the picture."

@@ -334,9 +334,10 @@ def evaluate_v2(
         raise ValueError(f"{data.name} has nothing to score for {', '.join(tasks or known)}")
     return scores
 
-# %% ../nbs/62_v2_evaluate.ipynb #61a005bf
-COLUMNS = ("forced", "blind",  # what may stand beside free figures;
-           "chinese", "copy", "real")  # these of drawings and edits, in `v2_report`
+# %% ../nbs/62_v2_evaluate.ipynb #b5332c63
+COLUMNS = {  # what may stand beside free figures, in a table and in words
+    "forced": "teacher-forced", "blind": "blind", "chinese": "asked in Chinese",
+    "copy": "an unchanged copy", "real": "true pictures, reduced"}
 
 
 def flat(score: dict) -> dict[str, float]:

@@ -19,7 +19,7 @@ from .plot import (
     MapBox, _arrow, _chip, _chips, _draw_box, _picture, _rounded, _scales, _write, example_scene,
     on_map, save_figure, tint, to_picture)
 
-# %% ../nbs/40_0_v2_map.ipynb #70bd3780
+# %% ../nbs/40_0_v2_map.ipynb #1ae99393
 V2_MAP_SIZE = (1000, 696)
 V2_FRAME = (130, 18, 746, 514)
 V2_MAP_BOXES = (
@@ -38,16 +38,16 @@ V2_MAP_BOXES = (
            columns=2),
     MapBox("Answer", ("v2/answering",), (888, 222, 104, 62), RESULT, "into your pixels", columns=2),
     MapBox("Chats", ("v2/templates", "v2/chat_tasks", "v2/word_tasks", "v2/picture_tasks",
-                     "v2/chats"), (16, 580, 184, 100), LEARNING),
-    MapBox("Told pictures", ("v2/telling",), (211, 580, 184, 100), LEARNING,
+                     "v2/chats"), (16, 580, 156, 104), LEARNING),
+    MapBox("Told pictures", ("v2/telling",), (182, 580, 164, 104), LEARNING,
            foot="to talk before it can see"),
-    MapBox("Losses", ("v2/object_losses", "v2/keypoint_losses"), (406, 580, 184, 100), LEARNING,
+    MapBox("Losses", ("v2/object_losses", "v2/keypoint_losses"), (356, 580, 164, 104), LEARNING,
            foot="all are added up"),
-    MapBox("Training", ("v2_stages",), (601, 580, 184, 100), LEARNING,
+    MapBox("Training", ("v2_stages",), (530, 580, 164, 104), LEARNING,
            foot="one stage after another"),
     MapBox("Scores", ("v2_evaluate", "v2_questions", "v2_speed", "v2_peers",
                       "v2_pictures", "v2_edits", "v2_report", "v2_demo"),
-           (796, 580, 184, 100), LEARNING),
+           (704, 580, 276, 104), LEARNING, columns=2),
 )
 V2_FRAME_FILES = ("v2/model", "v2/painting")  # the frame holds them, they have no box
 V2_MAP_NAMES = (*V2_FRAME_FILES, *(name for box in V2_MAP_BOXES for name in box.files))
@@ -233,7 +233,7 @@ def _draw_way(ax) -> None:
     _arrow(ax, (940, 222), (940, 201))
     _write(ax, 934, 372, "boxes,\nmasks,\nkeypoints", 10, MUTED, ha="right", linespacing=1.4)
 
-# %% ../nbs/40_0_v2_map.ipynb #d9f0da7a
+# %% ../nbs/40_0_v2_map.ipynb #e6d28c63
 def _draw_learning(ax) -> None:
     "The dashed arrows, of learning."
     for x in _middles(("query", 4)):
@@ -241,15 +241,15 @@ def _draw_learning(ax) -> None:
     for x in _middles(("query", 4))[:2]:
         _arrow(ax, (x - 40, 386), (x - 40, 242), colour=LEARNING, dashed=True)
     _write(ax, _middles(("query", 4))[0] - 46, 340, "gradients", 10, MUTED, ha="right")
-    for x, name, up in ((160, "samples", True), (303, "first lessons", True),
-                        (498, "predictions", False), (693, "gradients", True),
-                        (850, "answers", False)):
+    for x, name, up in ((160, "samples", True), (264, "first lessons", True),
+                        (438, "predictions", False), (612, "gradients", True),
+                        (842, "answers", False)):
         ends = ((x, 580), (x, 532)) if up else ((x, 532), (x, 580))
         _arrow(ax, *ends, colour=LEARNING, dashed=True)
         _write(ax, x + 8, 545, name, 10, MUTED)
-    _arrow(ax, (590, 617), (601, 617), colour=LEARNING)
+    _arrow(ax, (520, 617), (530, 617), colour=LEARNING)
 
-# %% ../nbs/40_0_v2_map.ipynb #61460f62
+# %% ../nbs/40_0_v2_map.ipynb #6e0f2211
 def _draw_v2_grounds(ax, here: str | None) -> None:
     "The frame of the model, its areas, and the ground of the learning side."
     lit = here in V2_FRAME_FILES
@@ -267,7 +267,7 @@ def _draw_v2_grounds(ax, here: str | None) -> None:
         _rounded(ax, at, tint(colour, 0.13), tint(colour, 0.5), 0.8, 10, 1.5)
         _write(ax, at[0] + 10, at[1] + 12, title, 10.5, MUTED, style="italic")
     _rounded(ax, (8, 556, 984, 132), "#f5f7f9", LINE, 1, 12, dashed=True)
-    _write(ax, 18, 568, "learning, and being tested", 10.5, MUTED, style="italic")
+    _write(ax, 18, 568, "learning and testing", 10.5, MUTED, style="italic")
 
 # %% ../nbs/40_0_v2_map.ipynb #66c27edd
 def _draw_steps(ax) -> None:

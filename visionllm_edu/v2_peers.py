@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Pictures', 'LabelledPictures', 'ObjectSpecialist', 'score_objects', 'compare_specialist']
 
-# %% ../nbs/64_v2_peers.ipynb #3098593f
+# %% ../nbs/64_v2_peers.ipynb #5d8e98a6
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from .steps import Steps
 from .train import Recipe
 from .v2.answering import as_detections
 from .v2.chat_tasks import Page, target_of
-from .v2.chats import TRIES
 from .v2.chats import TRIES
 from .v2.model import VisionLLMv2Config, object_target
 from .v2.object_decoder import ObjectDecoder, ObjectOutput, top_objects

@@ -138,7 +138,7 @@ def link_name(
     "The name as it stands before a routing token: \"left eye\", \"bell pepper red\"."
     return " ".join(BOUNDARY.sub(" ", plain(name).replace("_", " ")).split()) or "thing"
 
-# %% ../../nbs/42a_chat_tasks.ipynb #ce470d96
+# %% ../../nbs/42a_chat_tasks.ipynb #fa4dbef2
 class Page:
     "One picture of a data set and what is known of it; masks are decoded when they are wanted."
 
@@ -173,9 +173,9 @@ class Page:
 
     def shapes(self, rows: Sequence[int]) -> np.ndarray:
         "(n, h, w) bool: outlines, and boxes where there is none."
-        size, s = self.sample.size, self.sample
+        boxes = self.sample.boxes_xyxy_px
         drawn = [self.masks([row])[0] if self.outlined([row])
-                 else Box(*s.boxes_xyxy_px[row].tolist()).raster(size) for row in rows]
+                 else Box(*boxes[row].tolist()).raster(self.sample.size) for row in rows]
         return np.stack(drawn) if drawn else self.masks(())
 
     def rows_of(self, annotation_ids: Sequence[int]) -> list[int]:
