@@ -10,11 +10,11 @@ from torch import nn
 
 from visionllm_edu.weights import (
     CHECKOUT, SHIPPED, atomic, digests, find_weights, installed_commit, list_shipped,
-    load_weights, save_weights, weights_address,
+    load_weights, save_weights, weights_address, write_json,
 )
 
 
-# nbs/19_weights.ipynb, cell bba53fd5
+# nbs/19_weights.ipynb, cell 25608d61
 def test_a_failure_leaves_the_old_file():
     from tempfile import TemporaryDirectory
     import pytest
@@ -28,6 +28,9 @@ def test_a_failure_leaves_the_old_file():
         assert path.read_text() == "old" and len(list(path.parent.iterdir())) == 1
         with atomic(path) as tmp: tmp.write_text("new")
         assert path.read_text() == "new" and len(list(path.parent.iterdir())) == 1
+        write_json(path, {"AP": 0.5})
+        with pytest.raises(TypeError): write_json(path, {"AP": torch.ones(1)})     # not a number of JSON
+        assert json.loads(path.read_text()) == {"AP": 0.5}
 
 
 # nbs/19_weights.ipynb, cell fcd62e7c

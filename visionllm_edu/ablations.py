@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AS_SHIPPED', 'VARIANTS', 'JUDGED', 'Variant', 'changed', 'restart', 'ablate', 'collect', 'effects']
 
-# %% ../nbs/34c_ablations.ipynb #743d0521
+# %% ../nbs/34c_ablations.ipynb #b57c4432
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from .evaluate import evaluate
 from .stages import commit, machine, v1_stages
 from .train import train_v1
 from .v1.model import VisionLLMv1
-from .weights import atomic
+from .weights import write_json
 
 # %% ../nbs/34c_ablations.ipynb #2386abc5
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def restart(
     new.save_pretrained(out)
     return Path(out)
 
-# %% ../nbs/34c_ablations.ipynb #a4873db2
+# %% ../nbs/34c_ablations.ipynb #ff95059a
 def ablate(
     stage: str,         # one of `VARIANTS`
     start: str | Path,  # weights that this stage began with
@@ -110,10 +110,10 @@ def _one(stage, name, start, train, val, folder, minutes, steps, options) -> dic
     model = train_v1(train, recipe, folder, resume=begun, start=folder / "start", **options)
     scores = evaluate(model, val, JUDGED[stage])
     about = asked | {"machine": machine(), "commit": commit(), "scores": scores}
-    with atomic(note) as tmp: tmp.write_text(json.dumps(about, indent=1) + "\n")
+    write_json(note, about)
     return scores
 
-# %% ../nbs/34c_ablations.ipynb #4aa22fb2
+# %% ../nbs/34c_ablations.ipynb #9ec93032
 def collect(
     out: str | Path,   # of `ablate`
     file: str | Path,  # JSON
@@ -122,7 +122,7 @@ def collect(
     notes = [json.loads(path.read_text()) for stage, known in VARIANTS.items() for name in known
              if (path := Path(out, stage, name.replace(" ", "_"), "scores.json")).exists()]
     if not notes: raise ValueError(f"{out} holds no finished variant")
-    with atomic(Path(file)) as tmp: tmp.write_text(json.dumps(notes, indent=1) + "\n")
+    write_json(file, notes)
     return Path(file)
 
 

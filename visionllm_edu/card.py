@@ -7,7 +7,7 @@ __all__ = ['FIGURES', 'PARTS', 'CARD', 'SUBJECTS', 'describe_run', 'in_order', '
            'score_tables', 'paired_tables', 'Subject', 'subject_of', 'ranges_told', 'versions_told', 'stage_table',
            'split_scores', 'write_card']
 
-# %% ../nbs/39_card.ipynb #010d8706
+# %% ../nbs/39_card.ipynb #571f2bb6
 import csv
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ import torch
 
 from .settings import OnDisk
 from .train import read_rows
-from .weights import atomic, digests
+from .weights import atomic, digests, write_json
 
 # %% ../nbs/39_card.ipynb #aaedd9bb
 def describe_run(
@@ -41,7 +41,7 @@ def describe_run(
                                **json.loads((folder / "done.json").read_text())}
     return {"stages": stages, "data": cards[-1]["data"], "model": cards[-1]["model"]}
 
-# %% ../nbs/39_card.ipynb #e5e209a9
+# %% ../nbs/39_card.ipynb #c10dd5e6
 def in_order(cards: Mapping[Path, dict]) -> list[Path]:
     "Stages as they followed each other: each notes the weights that it began with."
     after = {card.get("start"): folder for folder, card in cards.items()}
@@ -75,7 +75,7 @@ def ship_weights(
         with atomic(out / "logs" / f"{stage}.csv") as tmp, tmp.open("w", newline="") as file:
             table = csv.DictWriter(file, rows[0])
             table.writeheader(), table.writerows(rows)
-    with atomic(out / "run.json") as tmp: tmp.write_text(json.dumps(about, indent=1) + "\n")
+    write_json(out / "run.json", about)
     return out
 
 

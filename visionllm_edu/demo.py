@@ -8,7 +8,7 @@ __all__ = ['NO_SET', 'HEADLINES', 'COLOURS', 'LAYOUT', 'HOW_ASKED', 'NEXT', 'PAG
            'learning_section', 'journey_section', 'variations', 'steering_section', 'links', 'page', 'what_was_done',
            'what_was_asked', 'show_weights', 'run_demo']
 
-# %% ../nbs/36_demo.ipynb #1c4e30a3
+# %% ../nbs/36_demo.ipynb #9613d184
 import base64
 import html
 import io
@@ -29,7 +29,7 @@ from .plot import draw_detections, plot_losses, show_trace
 from .reply import Reply
 from .train import overfit_recipe, read_losses, train_v1
 from .v1.model import VisionLLMv1, VisionLLMv1Config
-from .weights import atomic, find_weights
+from .weights import atomic, find_weights, write_json
 
 # %% ../nbs/36_demo.ipynb #612e2b0e
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def page(
             f"<title>VisionLLM v1 demo</title><style>{COLOURS}{LAYOUT}</style></head>"
             f"<body>{''.join(body)}</body></html>")
 
-# %% ../nbs/36_demo.ipynb #1cdf1022
+# %% ../nbs/36_demo.ipynb #72128474
 def what_was_done(model: VisionLLMv1, scenes: int, tasks: int, minutes: float, steps: int) -> str:
     "The demo in words."
     size = sum(p.numel() for p in model.parameters()) / 1e6
@@ -377,6 +377,6 @@ PAGES = {"v1": "index.html", "v2": "v2.html"}  # of each model
 def _keep(out: Path, text: str, scores: dict) -> dict:
     "Writes page and figures, and says where they are."
     with atomic(out / PAGES["v1"]) as tmp: tmp.write_text(text, encoding="utf-8")
-    with atomic(out / "scores.json") as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
+    write_json(out / "scores.json", scores)
     print(f"open {out / PAGES['v1']}")
     return scores

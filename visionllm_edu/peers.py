@@ -6,7 +6,7 @@
 __all__ = ['PEERS', 'peer_recipe', 'detr_config', 'start_afresh', 'build_detr', 'best_pairs', 'detr_losses', 'SpecialistDETR',
            'build_peer', 'train_peer', 'score_peer', 'compare', 'peers_table']
 
-# %% ../nbs/38b_peers.ipynb #d3d3eb1b
+# %% ../nbs/38b_peers.ipynb #05f841d1
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -32,7 +32,7 @@ from .train import (
 from .v1.model import Batch, VisionLLMv1Config, build, true_boxes
 from .vision.backbone import build_backbone
 from .vision.matching import MatchingConfig, set_loss
-from .weights import atomic, save_weights
+from .weights import save_weights, write_json
 
 # %% ../nbs/38b_peers.ipynb #8110763a
 def peer_recipe(minutes: float | None = None, steps: int | None = None, seed: int = 0,
@@ -171,7 +171,7 @@ def build_peer(kind: str, data: CocoData, cfg: VisionLLMv1Config, seed: int = 0)
     model = build(cfg, vocabulary_for(data))
     return model if kind == "visionllm" else TokenByToken.of(model, not kind.endswith("-plain"))
 
-# %% ../nbs/38b_peers.ipynb #5699a801
+# %% ../nbs/38b_peers.ipynb #149b6acb
 def train_peer(
     model: LightningModule,  # of any kind; changed in place
     data: CocoData,
@@ -186,7 +186,7 @@ def train_peer(
     out, clock = Path(out), Clock(recipe)
     card = run_card(data, recipe, model.cfg) | {"kind": type(model).__name__}
     if begun := (out / "last.ckpt").exists(): check_resumable(out, card)
-    with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
+    write_json(out / "recipe.json", card)
     callbacks = [clock, LossLog(out / "losses.csv"), Keep(out), Progress(clock, quiet)]
     with quiet_lightning(), matmul_precision(recipe.matmul):
         trainer = make_trainer(recipe, callbacks, accelerator, precision=precision)
@@ -198,7 +198,7 @@ def train_peer(
     model.eval()
     return trainer.global_step
 
-# %% ../nbs/38b_peers.ipynb #0ba1c341
+# %% ../nbs/38b_peers.ipynb #4c717dde
 def score_peer(
     kind: str, train: CocoData, val: CocoData, recipe: Recipe, cfg: VisionLLMv1Config,
     out: Path, quiet: bool = False, **options,
@@ -209,7 +209,7 @@ def score_peer(
     if done.exists(): return json.loads(done.read_text())
     scores = evaluate(model, val, ["detect"], quiet=quiet)["detect"]
     scores |= {"parameters": sum(p.numel() for p in model.parameters()), "steps": steps}
-    with atomic(done) as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
+    write_json(done, scores)
     return scores
 
 
@@ -235,7 +235,7 @@ def compare(
     times = decoding_times(build_peer("visionllm", train, cfg), counts)
     report = {"peers": peers, "decoding": times,
               "setup": setup | {"torch": torch.__version__, "recipe": asdict(recipe)}}
-    with atomic(Path(out, "peers.json")) as tmp: tmp.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(Path(out, "peers.json"), report)
     return report
 
 

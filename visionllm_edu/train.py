@@ -9,7 +9,7 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer',
            'fit', 'Course', 'train_model', 'freeze', 'adapted', 'with_found', 'train_v1']
 
-# %% ../nbs/34_train.ipynb #999431d7
+# %% ../nbs/34_train.ipynb #e7eb721e
 import csv
 import hashlib
 import json
@@ -45,7 +45,7 @@ from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, template_vocabulary)
 from .reply import Detections
 from .settings import read_settings
-from .weights import atomic, digests, find_weights
+from .weights import atomic, digests, find_weights, write_json
 
 # %% ../nbs/34_train.ipynb #3a404d56
 TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
@@ -498,7 +498,7 @@ def train_model(
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()
 
-# %% ../nbs/34_train.ipynb #6e20438e
+# %% ../nbs/34_train.ipynb #8c195f9d
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
     "Parts of the model, by name, learn no more; ValueError for a name that it has not."
     modules = dict(model.named_modules())
@@ -530,7 +530,7 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     if os.environ.get("LOCAL_RANK", "0") != "0": return model  # a further process of a run
     for name in ("last.ckpt", "losses.csv", "recipe.json"): (out / name).unlink(missing_ok=True)
     model.save_pretrained(out / "weights")
-    with atomic(out / "recipe.json") as tmp: tmp.write_text(json.dumps(card, indent=1) + "\n")
+    write_json(out / "recipe.json", card)
     return model
 
 # %% ../nbs/34_train.ipynb #bcfbd465

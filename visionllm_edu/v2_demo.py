@@ -42,7 +42,7 @@ def chats_about(data: CocoData, row: int) -> list[ChatSample]:
     drawn = [make_chat(kind, page, Random(f"{row} {kind}"), Asking()) for kind in KINDS]
     return [replace(chat, images=[data.image(k) for k in chat.rows]) for chat in drawn if chat]
 
-# %% ../nbs/66_v2_demo.ipynb #3865b0a1
+# %% ../nbs/66_v2_demo.ipynb #f2547ddb
 def true_picture(chat: ChatSample, target: Target) -> Image.Image:
     "What the last answer should have led to."
     if target.picture is not None: return target.picture
@@ -58,7 +58,7 @@ def cards(model: VisionLLMv2, chats: Sequence[ChatSample], **options) -> str:
     told = (card(chat, replies[-1], model.vocabulary) for chat, replies in zip(chats, said))
     return f'<div class="cards">{"".join(told)}</div>'
 
-
+# %% ../nbs/66_v2_demo.ipynb #946274ab
 def card(chat: ChatSample, reply: Chat, vocabulary: Vocabulary) -> str:
     "A conversation as a card: bubbles, what its last answer found, and the truth."
     asked, last = chat.turns[-1].user.count("<region>"), len(chat.turns) - 1

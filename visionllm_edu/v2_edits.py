@@ -24,7 +24,7 @@ from .toybox.edits import Edit
 from .toybox.scene import Scene, render
 from .v2_pictures import Judge, Sight, pixels_of, side_of, through
 
-# %% ../nbs/65b_v2_edits.ipynb #b3eae742
+# %% ../nbs/65b_v2_edits.ipynb #ef455fb2
 SAME = 0.3  # IoU from which on two boxes are the same place
 
 
@@ -68,14 +68,14 @@ class EditCase:
         "(n, 4) as fractions of the picture."
         return render(scene, self.after.width).boxes_xyxy_px / self.after.width
 
-
+# %% ../nbs/65b_v2_edits.ipynb #ef0b8fa6
 def edit_cases(data: CocoData, n: int = 300) -> list[EditCase]:
     "The first edit of each of the first n pictures that allow one."
     found = ((row, edit_of(data, row)) for row in range(len(data)))
     cases = (EditCase(row, *one) for row, one in found if one)
     return [case for case, _ in zip(cases, range(n))]
 
-
+# %% ../nbs/65b_v2_edits.ipynb #92628d8d
 BLANK = (128, 128, 128)  # where nothing was drawn
 
 
@@ -91,7 +91,7 @@ def is_close(case: EditCase, drawn: Image.Image) -> bool:
     "Is the area less than half as far from the true result as it was before?"
     return distances(case, drawn)["inside"] < distances(case, case.before)["inside"] / 2
 
-
+# %% ../nbs/65b_v2_edits.ipynb #a2edae33
 def achieved(case: EditCase, drawn: Image.Image | None, seen: Sight) -> bool:
     "Has what was asked for happened?"
     edit, kind = case.edit, case.edit.kind

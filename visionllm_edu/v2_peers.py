@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['Pictures', 'LabelledPictures', 'ObjectSpecialist', 'score_objects', 'compare_specialist']
 
-# %% ../nbs/64_v2_peers.ipynb #5d8e98a6
-import json
+# %% ../nbs/64_v2_peers.ipynb #c316b9d4
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -31,7 +30,7 @@ from .v2.model import VisionLLMv2Config, object_target
 from .v2.object_decoder import ObjectDecoder, ObjectOutput, top_objects
 from .v2.object_losses import make_noise, object_losses
 from .vision.backbone import build_backbone
-from .weights import atomic, save_weights
+from .weights import save_weights, write_json
 
 # %% ../nbs/64_v2_peers.ipynb #d6b2972b
 @dataclass
@@ -113,7 +112,7 @@ class ObjectSpecialist(Steps, LightningModule):
         "Writes config.json and model.safetensors."
         save_weights(self, folder, asdict(self.cfg))
 
-# %% ../nbs/64_v2_peers.ipynb #fe79c2b6
+# %% ../nbs/64_v2_peers.ipynb #034a40e7
 def score_objects(model: ObjectSpecialist, data: CocoData, batch_size: int = 16, most: int = 100) -> dict:
     "{boxes: {AP, ...}, masks: {AP, ...}} over all pictures."
     number, boxes, masks = dict(zip(data.categories, data.category_ids)), [], []
@@ -149,5 +148,5 @@ def compare_specialist(
     taken = train_peer(model, train, recipe, out, mixture=LabelledPictures(train, seed), **options)
     scores = score_objects(model, val) | {
         "steps": taken, "parameters": sum(p.numel() for p in model.parameters())}
-    with atomic(Path(out, "scores.json")) as tmp: tmp.write_text(json.dumps(scores, indent=1) + "\n")
+    write_json(Path(out, "scores.json"), scores)
     return scores

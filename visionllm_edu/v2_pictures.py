@@ -24,7 +24,7 @@ from .language.instructions import Instruction
 from .toybox.language import COLOR_ZH, NOUNS, SIDES
 from .v2.picture_tasks import request_for
 
-# %% ../nbs/65_v2_pictures.ipynb #5c2fbccb
+# %% ../nbs/65_v2_pictures.ipynb #442f346b
 @dataclass(frozen=True)
 class Claim:
     "What a caption says of the objects of one class."
@@ -46,7 +46,7 @@ class Commission:
     style: str = ""  # of the scene, where the caption names it
     relation: tuple[str, str, str] | None = None  # (class, "left of", class)
 
-
+# %% ../nbs/65_v2_pictures.ipynb #07d71fb9
 _RELATION = ("left of", "right of", "above", "under")
 _STYLE = {"A night picture": "night", "A pencil sketch": "pencil", "A drawing": "day"}
 
@@ -81,7 +81,7 @@ def _nouns(words: str) -> list[str]:
     w = words.split()
     return [" ".join(w[i:j]) for i in range(len(w)) for j in range(i + 1, min(i + 4, len(w) + 1))]
 
-
+# %% ../nbs/65_v2_pictures.ipynb #d8977021
 def commissions(data: CocoData, n: int = 500, seed: int = 1) -> list[Commission]:
     "One caption of each of n pictures, drawn from those that make claims."
     found = []
@@ -92,7 +92,7 @@ def commissions(data: CocoData, n: int = 500, seed: int = 1) -> list[Commission]
         if len(found) == n: break
     return found
 
-# %% ../nbs/65_v2_pictures.ipynb #32065330
+# %% ../nbs/65_v2_pictures.ipynb #1eb4943a
 @dataclass
 class Sight:
     "What the judge sees in one picture: n objects."
@@ -135,7 +135,7 @@ class Nearest:
         values, counts = np.unique(self.names[near], return_counts=True)
         return str(values[counts.argmax()])
 
-
+# %% ../nbs/65_v2_pictures.ipynb #f924bd1a
 class Judge:
     "Looks at pictures with a detector's eyes, and at colours as it has learned them."
 

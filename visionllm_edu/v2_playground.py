@@ -7,7 +7,7 @@ __all__ = ['TOOLS', 'CLICK', 'PEN', 'ESM', 'CHAT_KINDS', 'OFFERED', 'CHAT_CSS', 
            'exact_png', 'PromptCanvas', 'link_colours', 'said_html', 'bubbles', 'coloured', 'legend', 'answer_picture',
            'suggest', 'make_chat_fields', 'ChatForm', 'Talk', 'ChatPlayground']
 
-# %% ../nbs/63_v2_playground.ipynb #5e60dc38
+# %% ../nbs/63_v2_playground.ipynb #2cdedfdc
 import html
 import io
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from .geometry import mask_to_box
 from .language.vocabulary import Vocabulary
 from .playground import CSS, complaint, read_upload
 from .plot import (
-    INK, KINDS, LINE, MUTED, PALETTE, PAPER, VISION, _paint, _tab,
+    INK, LINE, MUTED, PALETTE, PAPER, VISION, _paint, _tab,
     draw_detections, draw_masks, show_trace, tint)
 from .reply import Detections
 from .toybox.prompts import Box, Mask, Point, Scribble

@@ -22,7 +22,7 @@ from .v2_pictures import (
     Chatter, Judge, Real, commissions, examine_drawing, eye_features, frechet_distance)
 from .v2_questions import ChatExaminer
 
-# %% ../nbs/65c_v2_report.ipynb #412e04a4
+# %% ../nbs/65c_v2_report.ipynb #06d30af2
 @cache
 def shipped_judge(weights: str = "v1-toybox", scenes: int = 600) -> Judge:
     "A judge with the eyes of shipped weights, and so many scenes of train to know colours by."
@@ -34,7 +34,7 @@ def can_draw(examiner: ChatExaminer) -> bool:
     "Is there an image decoder, and data whose captions are known to the last claim?"
     return examiner.model.cfg.draws and draws_again(examiner.data)
 
-
+# %% ../nbs/65c_v2_report.ipynb #8b26428e
 DRAWN, EDITED = 500, 300  # pictures, at most, that are judged
 
 

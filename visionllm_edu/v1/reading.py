@@ -6,7 +6,7 @@
 __all__ = ['REHEARSED', 'READING', 'Told', 'drill_words', 'DrillMixture', 'PromptMixture', 'ToldMixture', 'told_lesson',
            'ToldBatch', 'refusals', 'Reading']
 
-# %% ../../nbs/32b_reading.ipynb #192c83c2
+# %% ../../nbs/32b_reading.ipynb #269e3ef7
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..data.coco import CocoData
 from ..data.tasks import (
-    TaskMixture, TaskSample, descriptions, make_task, sample_phrases)
+    TaskMixture, descriptions, make_task, sample_phrases)
 from ..language.instructions import (
     IGNORE, NUM_CLASSES, Instruction, class_dictionary, sample_instruction)
 from ..language.vocabulary import Vocabulary

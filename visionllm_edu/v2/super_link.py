@@ -249,14 +249,14 @@ def _who_sees_whom(
     earlier = torch.ones(m, m, dtype=torch.bool, device=own.device).tril()
     return torch.cat([seen[:, None].expand(-1, m, -1), earlier & own[:, None]], 2)
 
-# %% ../../nbs/43_super_link.ipynb #77eac2d6
+# %% ../../nbs/43_super_link.ipynb #8e9ec7e1
 def _take_down(answers: list[Generated], parts: list, links: list, starts: list[int]) -> None:
     "Adds to each answer what it said and opened in one pass that began at place `start`."
     for answer, part, some, start in zip(answers, parts, links, starts):
         answer.ids += part
         answer.links += [replace(link, at=link.at + start) for link in some]
 
-
+# %% ../../nbs/43_super_link.ipynb #75d6f76a
 class SuperLink(LinkReader):
     "An LM whose routing tokens bring queries along; what becomes of them drives the decoders."
 
