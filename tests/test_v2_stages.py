@@ -52,6 +52,33 @@ def test_each_stage_moves_its_parts():
     assert {"objects", "category", "backbone"} <= moved("3-decoders") and not ({"link"} | eyes) & moved("3-decoders")
 
 
+# nbs/61_v2_stages.ipynb, cell 2c21819d
+def test_two_processes_learn_what_one_does():
+    import os, subprocess, sys
+    SCRIPT = """
+import sys
+from dataclasses import replace
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.train import train_model
+from visionllm_edu.v2.model import VisionLLMv2Config
+from visionllm_edu.v2_stages import V2, v2_recipe
+out, devices = sys.argv[1:]
+cfg = VisionLLMv2Config.tiny()
+cfg = replace(cfg, objects=replace(cfg.objects, denoising=0))
+recipe = v2_recipe(steps=4, batch_size=4, tasks=["detect", "segment", "pose", "answer", "caption"])
+train_model(V2, load_data("toybox:train:8"), recipe, out, cfg, accelerator="cpu", devices=int(devices), quiet=True)
+"""
+    with TemporaryDirectory() as folder:
+        script = Path(folder, "run.py")
+        script.write_text(SCRIPT)
+        for devices in ("1", "2"):
+            done = subprocess.run([sys.executable, str(script), str(Path(folder, devices)), devices],
+                                  env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900)
+            assert done.returncode == 0, done.stderr[-2000:]
+        one, two = (load_file(Path(folder, n, "weights", "model.safetensors")) for n in "12")
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
 # nbs/61_v2_stages.ipynb, cell 1ee633fe
 def test_painters_are_lent_to_a_model_that_talks():
     from visionllm_edu.vision.drawing import DiffusionConfig

@@ -13,7 +13,7 @@ from transformers.loss.loss_for_object_detection import sigmoid_focal_loss
 from visionllm_edu.geometry import box_cxcywh_to_xyxy, box_iou
 from visionllm_edu.vision.matching import (
     MatchingConfig, focal_cost, focal_loss, giou_cost, hungarian, l1_cost, match, match_index,
-    set_loss, shared_count, total_loss,
+    set_loss, shared_count, shared_counts, total_loss,
 )
 
 
@@ -91,10 +91,11 @@ def test_giou_keeps_a_slope_where_iou_has_none():
     torch.testing.assert_close(l1_cost(far, still), torch.tensor([[0.5]]))
 
 
-# nbs/22_matching.ipynb, cell 63c5f0b2
+# nbs/22_matching.ipynb, cell 32b6b174
 def test_one_process_shares_with_nobody():
     assert [shared_count(n) for n in (7, 1, 0.25)] == [7, 1, 0.25]
     assert shared_count(0) == shared_count(0.0) == 1
+    assert shared_counts({"objects": 3.0, "words": 0.0}) == {"objects": 3.0, "words": 0.0}
 
 
 # nbs/22_matching.ipynb, cell 84f03886

@@ -6,7 +6,7 @@
 __all__ = ['Wanted', 'pad_targets', 'box_giou', 'matching_cost', 'assign', 'class_term', 'box_terms', 'stage_terms', 'mask_terms',
            'Noise', 'make_noise', 'noise_terms', 'object_losses']
 
-# %% ../../nbs/50b_object_losses.ipynb #2389dd8d
+# %% ../../nbs/50b_object_losses.ipynb #f5e6745f
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..geometry import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from .mask_decoder import mask_bce, mask_dice, mask_logits, shrink_masks
 from .object_decoder import ObjectDecoderConfig, ObjectOutput, Predictions
-from ..vision.matching import focal_cost, focal_loss, hungarian, shared_count
+from ..vision.matching import focal_cost, focal_loss, hungarian
 
 # %% ../../nbs/50b_object_losses.ipynb #b6f62332
 @dataclass
@@ -207,7 +207,7 @@ def noise_terms(output: ObjectOutput, wanted: Wanted) -> dict:
     terms = {"class": class_term(logits, truth, counts)} | terms
     return {f"denoise_{name}": value / groups for name, value in terms.items()}
 
-# %% ../../nbs/50b_object_losses.ipynb #74d343c8
+# %% ../../nbs/50b_object_losses.ipynb #b4111bd0
 def object_losses(
     output: ObjectOutput,
     targets: list[dict],  # per sample: "boxes" (n, 4) cxcywh in [0, 1], "labels" (n,) int64 index of
@@ -217,7 +217,7 @@ def object_losses(
     """Weighted terms by name, summed over proposals and layers and divided by the objects of the
     whole batch; their sum is the loss (v2 paper App. B). The targets are only read."""
     wanted = pad_targets(targets, output.valid)
-    num = shared_count(float(wanted.present.sum()))
+    num = wanted.present.sum().clamp(min=1)
     query, found = assign(output.stages, wanted, cfg)
     terms = stage_terms(output, wanted, query, found)
     terms |= mask_terms(output, targets, query, found)

@@ -186,7 +186,7 @@ class Latents(nn.Module):
         self.mean.lerp_(latents.mean((0, 2, 3))[:, None, None], share)
         self.std.lerp_(latents.std((0, 2, 3))[:, None, None], share)
 
-# %% ../../nbs/53_diffusion.ipynb #a9773a2c
+# %% ../../nbs/53_diffusion.ipynb #f5e957c0
 class Denoiser(Latents):
     "The half that learns: a UNet to draw, one to edit, steered by tokens (b, t, width)."
 
@@ -200,7 +200,9 @@ class Denoiser(Latents):
 
     @torch.no_grad()
     def begin_editor(self) -> None:
-        "The editor becomes the drawing UNet, blind to the picture beside (InstructPix2Pix 3.2)."
+        """Once: the editor becomes the drawing UNet, blind to the picture beside (InstructPix2Pix
+        3.2)."""
+        if self.begun: return
         state, c = self.unet.state_dict(), self.cfg.latent_channels
         first = self.editor.conv_in.weight
         first[:, :c], first[:, c:] = state.pop("conv_in.weight"), 0
@@ -226,7 +228,7 @@ class Denoiser(Latents):
     ) -> Tensor:
         "Mean squared error of the guessed noise, at random times, some conditions dropped."
         edits, b = source is not None, len(pixels)
-        if edits and self.training and not self.begun: self.begin_editor()
+        if edits and self.training: self.begin_editor()
         latents = self.encode(pixels, sample=True)
         rate = self.cfg.edit_drop if edits else self.cfg.drop
         mute, blind = drop_conditions(b, rate, edits, pixels.device)

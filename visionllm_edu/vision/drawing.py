@@ -6,7 +6,7 @@
 __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_text_encoder', 'TextEncoder', 'PictureSample',
            'PictureBatch', 'LatentDiffusion']
 
-# %% ../../nbs/53a_drawing.ipynb #dabf54b7
+# %% ../../nbs/53a_drawing.ipynb #609b8004
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from ..reply import answering_mode
 from ..settings import OnDisk, of_size
 from ..steps import Steps
 from .diffusion import Painter, PainterConfig, to_pixels
+from .matching import several_processes, shared_counts
 
 # %% ../../nbs/53a_drawing.ipynb #4afab3f8
 @dataclass
@@ -144,7 +145,7 @@ class PictureBatch:
         tensors = (self.pixels, self.ids, self.sources)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
 
-# %% ../../nbs/53a_drawing.ipynb #08940e7a
+# %% ../../nbs/53a_drawing.ipynb #c3eda198
 class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "A text encoder and a painter: pictures from sentences, and changes to pictures."
 
@@ -177,6 +178,9 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
         "The terms by name, each weighted by its share of the batch."
+        if several_processes():  # that all begin to edit at once
+            edits = shared_counts({"edit": len(batch.rows("edit"))})["edit"]
+            if edits and self.training: self.painter.begin_editor()
         same, terms = batch.rows("reconstruct"), {}
         if len(same): terms |= self.painter.vae_losses(batch.pixels[same])
         terms = {name: x * len(same) / len(batch.tasks) for name, x in terms.items()}

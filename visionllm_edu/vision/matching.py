@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['hungarian', 'match', 'match_index', 'focal_loss', 'focal_cost', 'l1_cost', 'giou_cost', 'MatchingConfig',
-           'pair_costs', 'set_loss', 'total_loss', 'shared_count']
+           'pair_costs', 'set_loss', 'total_loss', 'several_processes', 'shared_counts', 'shared_count']
 
-# %% ../../nbs/22_matching.ipynb #6dddc940
+# %% ../../nbs/22_matching.ipynb #c151be86
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -127,16 +128,21 @@ def total_loss(terms: dict, cfg: MatchingConfig) -> torch.Tensor:
     """Returns the weighted sum of the terms of `set_loss`."""
     return sum(getattr(cfg, name) * value for name, value in terms.items())
 
-# %% ../../nbs/22_matching.ipynb #27815e95
-def shared_count(count: float) -> float:
-    """Returns the mean of `count` over the processes of a run; `count` itself where there is but
-    one. 0 becomes 1, since it is a divisor."""
-    if not (dist.is_available() and dist.is_initialized()): return count or 1
-    total = torch.tensor(float(count), device=_process_device())
+# %% ../../nbs/22_matching.ipynb #e25213e4
+def several_processes() -> bool:
+    "Is this process one of many that learn together?"
+    return dist.is_available() and dist.is_initialized()
+
+
+def shared_counts(counts: Mapping[str, float]) -> dict[str, float]:
+    "The means over the processes of a run, exchanged at once; with one process, the counts."
+    if not several_processes(): return dict(counts)
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    total = torch.tensor([*map(float, counts.values())], device=device)
     dist.all_reduce(total)
-    return total.item() / dist.get_world_size() or 1
+    return dict(zip(counts, (total / dist.get_world_size()).tolist()))
 
 
-def _process_device() -> torch.device:
-    "Where this process's collectives take their tensors from."
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+def shared_count(count: float) -> float:
+    "One such mean; 0 becomes 1, since it is a divisor."
+    return shared_counts({"": count})[""] or 1
