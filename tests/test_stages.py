@@ -111,6 +111,24 @@ def test_accumulated_batches_make_one_step():
         assert read_losses(Path(folder, "losses.csv"))["step"] == [1, 2]
 
 
+# nbs/34b_stages.ipynb, cell 10aaa25d
+def test_half_a_step_is_taken_again():
+    from lightning.pytorch import Callback
+    class Outage(Callback):
+        "Cuts the power after the fourth batch, the first of the second step."
+        def on_train_batch_end(self, trainer, model, outputs, batch, index):
+            if index == 3: raise RuntimeError("power cut")
+    recipe, data, cfg = Recipe({"detect": 1.0}, 2, accumulate=3, steps=3), load_data("toybox:train:4"), VisionLLMv1Config.tiny()
+    with TemporaryDirectory() as whole, TemporaryDirectory() as cut:
+        train_v1(data, recipe, whole, cfg, quiet=True)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_v1(data, recipe, cut, cfg, quiet=True, checkpoint_minutes=0, callbacks=[Outage()])
+        assert read_losses(Path(cut, "losses.csv"))["step"] == [1]
+        train_v1(data, recipe, cut, resume=True, quiet=True)
+        a, b = (load_file(Path(out, "weights", "model.safetensors")) for out in (whole, cut))
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 # nbs/34b_stages.ipynb, cell e60d9d17
 def test_devices_must_share_a_batch():
     with TemporaryDirectory() as folder, pytest.raises(ValueError, match="3 devices can't share batches of 4"):

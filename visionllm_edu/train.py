@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks',
-           'rate_scale', 'Stream', 'process_rank', 'agreed', 'Clock', 'train_losses', 'read_rows', 'read_losses',
-           'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'check_resumable', 'vocabulary_for',
-           'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning', 'make_trainer',
-           'fit', 'Course', 'train_model', 'freeze', 'adapted', 'with_found', 'train_v1']
+           'rate_scale', 'Stream', 'process_rank', 'agreed', 'ends_step', 'Clock', 'train_losses', 'read_rows',
+           'read_losses', 'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'check_resumable',
+           'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning',
+           'make_trainer', 'fit', 'Course', 'train_model', 'freeze', 'adapted', 'with_found', 'train_v1']
 
 # %% ../nbs/34_train.ipynb #e7eb721e
 import csv
@@ -167,13 +167,18 @@ def process_rank() -> tuple[int, int]:
     if not (dist.is_available() and dist.is_initialized()): return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
-# %% ../nbs/34_train.ipynb #ea4c8d26
+# %% ../nbs/34_train.ipynb #8294e042
 def agreed(value):
     "What the first of several processes says, so that all do the same."
     if process_rank()[1] == 1: return value
     said = [value]
     dist.broadcast_object_list(said, src=0)
     return said[0]
+
+
+def ends_step(index: int, accumulate: int) -> bool:
+    "Is this batch the last of those whose gradients make one step?"
+    return (index + 1) % accumulate == 0
 
 
 class Clock(Callback):
@@ -209,6 +214,7 @@ class Clock(Callback):
             group["lr"] = peak * scale
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
+        if not ends_step(index, self.recipe.accumulate): return
         if agreed(self.progress(trainer) >= 1): trainer.should_stop = True
 
     def state_dict(self): return {"seconds": self.seconds}
@@ -261,7 +267,7 @@ class LossLog(Callback):
 
     def load_state_dict(self, state): self.seen = dict(state["seen"])
 
-# %% ../nbs/34_train.ipynb #7123d230
+# %% ../nbs/34_train.ipynb #c49cc349
 class Keep(Callback):
     "Saves the state of training at its start, every so often, and at its end; weights beside it."
 
@@ -285,10 +291,11 @@ class Keep(Callback):
         if trainer.global_step == 0: self.save(trainer, model)
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
+        if not ends_step(index, trainer.accumulate_grad_batches): return  # half a gradient isn't kept
         due = Clock.now() - self.last >= self.every or trainer.should_stop
         if agreed(due): self.save(trainer, model)
 
-# %% ../nbs/34_train.ipynb #011cad5a
+# %% ../nbs/34_train.ipynb #da74fc52
 BAR = "{desc} {percentage:3.0f}% |{bar:20}| {postfix}"
 
 
@@ -299,7 +306,8 @@ class Progress(Callback):
         self.clock, self.quiet, self.bar = clock, quiet, None
 
     def on_train_start(self, trainer, model):
-        self.bar = tqdm(total=1000, disable=self.quiet or process_rank()[0] > 0, desc="training", bar_format=BAR)
+        self.bar = tqdm(total=1000, disable=self.quiet or process_rank()[0] > 0,
+                        desc="training", bar_format=BAR)
 
     def on_train_batch_end(self, trainer, model, outputs, batch, index):
         self.bar.update(int(1000 * self.clock.progress(trainer)) - self.bar.n)
@@ -416,7 +424,7 @@ def quiet_lightning() -> Iterator[None]:
     finally:
         for log, level in zip(logs, levels): log.setLevel(level)
 
-# %% ../nbs/34_train.ipynb #fa210448
+# %% ../nbs/34_train.ipynb #c77955f9
 def make_trainer(
     recipe: Recipe,
     callbacks: Sequence[Callback],
@@ -436,7 +444,8 @@ def make_trainer(
                          "enable_model_summary"), False)
     try: return Trainer(max_epochs=-1, accelerator=accelerator, devices=devices,
                         strategy=strategy, precision=precision,
-                        accumulate_grad_batches=recipe.accumulate, gradient_clip_val=recipe.clip, callbacks=list(callbacks), **off)
+                        accumulate_grad_batches=recipe.accumulate,
+                        gradient_clip_val=recipe.clip, callbacks=list(callbacks), **off)
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(f"accelerator {accelerator!r}: {str(error).splitlines()[0]}") from None
 
