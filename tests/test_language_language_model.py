@@ -8,7 +8,7 @@ import torch
 
 from visionllm_edu.language.language_model import (
     Echo, LanguageModel, LanguageModelConfig, ROW_STD, _causal_lm, cache_of, number_line,
-    run_layers,
+    run_layers, start_for_copying,
 )
 
 
@@ -40,6 +40,22 @@ def test_number_line_is_even_and_smooth():
 def test_an_echo_of_two_words():
     one, two = torch.randn(2, 3, 8)
     torch.testing.assert_close(Echo(8)(one, two), 0.7 * (one + two))
+
+
+# nbs/18_language_model.ipynb, cell 6766951e
+def test_it_looks_for_what_stood_behind_the_same_words():
+    import torch.nn.functional as F
+    torch.manual_seed(0)
+    lm = _causal_lm(LanguageModelConfig(hidden_size=192, layers=1, heads=6, mlp_size=64, lookup_start=True), vocab_size=40)
+    echo = Echo(192, reach=3, turned=True)
+    start_for_copying(lm, echo)
+    said = torch.randperm(12).tolist()                     # words in an order of chance,
+    ids = torch.tensor(said + [39] + said[:8])             # a stop, and then the first eight again
+    rows = F.pad(lm.get_input_embeddings()(ids), (0, 0, 3, 0))
+    x = rows[3:] + echo(rows[2:-1], rows[1:-2], rows[:-3])
+    first, normed = lm.model.layers[0].self_attn, lm.model.layers[0].input_layernorm(x)
+    scores = first.q_proj(normed) @ first.k_proj(normed).T
+    assert scores[14:, :13].argmax(1).tolist() == [*range(2, 9)]   # having said the second, it looks at the third
 
 
 # nbs/18_language_model.ipynb, cell e05d1498

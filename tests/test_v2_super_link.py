@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from contextlib import contextmanager
 from dataclasses import replace
+from random import Random
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -76,13 +77,13 @@ def test_tokens_go_where_they_belong():
         _put(embeds, places, [torch.ones(1, 1), torch.ones(2, 1)], "image")
 
 
-# nbs/43_super_link.ipynb, cell 23a7e4d4
+# nbs/43_super_link.ipynb, cell 50286f64
 def small_link(queries=QUERIES_HERE, kind=None, **settings):
     "An untrained super link on an LM with 2 layers of width 32."
     torch.manual_seed(0)
     v = small_vocabulary()
     lm = LanguageModel(LanguageModelConfig(hidden_size=32, layers=2, heads=2, mlp_size=64), len(v))
-    cfg = SuperLinkConfig(dict(queries), **dict(max_new=12, echo=True) | settings)
+    cfg = SuperLinkConfig(dict(queries), **dict(max_new=12, echo=3) | settings)
     return (kind or SuperLink)(cfg, lm, v).eval()
 
 def shaken(link):
@@ -168,21 +169,59 @@ def test_two_forwards_are_equal_and_inputs_stay():
     assert all(map(torch.equal, given, before))
 
 
-# nbs/43_super_link.ipynb, cell 1f5485c5
+# nbs/43_super_link.ipynb, cell 719e192a
 def test_an_echo_of_words_alone():
-    link, quiet = small_link(kind=LinkReader), small_link(kind=LinkReader, echo=False)
+    link, quiet = small_link(kind=LinkReader), small_link(kind=LinkReader, echo=0)
     v = link.vocabulary
     (ids,), _ = pad_ids([chat(v, ("find a dog and a cat", "dog[DET], cat[SEG].")).ids], v)
     rows, heard = link.language_model.embed(ids), link.words(ids[None])[0]
-    spoken = [k for k in range(len(ids)) if v.kind(ids[k]) != "link"]
+    spoken = [k for k in range(len(ids)) if v.kind(ids[k]) not in ("link", "routing")]
+    turns = link.echo.weight.split(32, 1)
     for k, at in enumerate(spoken):
-        one, two = (rows[spoken[k - n]] if k >= n else torch.zeros(32) for n in (1, 2))
-        torch.testing.assert_close(heard[at], rows[at] + 0.7 * (one + two), atol=1e-5, rtol=1e-5)
+        before = [rows[spoken[k - n]] if k >= n else torch.zeros(32) for n in (1, 2, 3)]
+        there = rows[at] + sum(turn @ row for turn, row in zip(turns, before))
+        torch.testing.assert_close(heard[at], there, atol=1e-5, rtol=1e-5)
     silent = [k for k in range(len(ids)) if k not in spoken]
-    assert len(silent) == 8 and torch.equal(heard[silent], rows[silent])
+    assert len(silent) == 2 + 8 and torch.equal(heard[silent], rows[silent])
     for cut in range(3, len(ids)):   # piece by piece it hears the same
         torch.testing.assert_close(link.words(ids[None, cut:], link.last_words(ids[None, :cut])), heard[None, cut:])
     assert torch.equal(quiet.words(ids[None]), quiet.language_model.embed(ids[None])) and not hasattr(quiet.echo, "weight")
+    loud = small_link(kind=LinkReader, echo_routes=True)
+    assert (loud.words(ids[None]) != loud.language_model.embed(ids[None])).any(-1).sum() == len(spoken) + 2 - 1   # the first word hears nothing
+
+
+# nbs/43_super_link.ipynb, cell daf8b1c8
+NAMES = [f"{side} {part}" for side in ("left", "right", "upper", "lower") for part in ("eye", "ear", "knee", "hand", "foot", "wing", "leaf", "door")]
+
+def a_list(rng, v):
+    "Six names are asked for, and repeated."
+    names = rng.sample(NAMES, 6)
+    return chat(v, (f"find {', '.join(names)}.", ", ".join(f"{n}[POSE]" for n in names) + "."), queries={"keypoint": 3})
+
+def repeat_lists(echo, steps=120):
+    "(share of right words, loss of each step)."
+    torch.manual_seed(0)
+    v = Vocabulary.train([f"find {n}, {n}." for n in NAMES] * 20, 300, range=1, num_classes=1, max_points=1, extra=V2_BLOCKS)
+    lm = LanguageModel(LanguageModelConfig(hidden_size=96, layers=2, heads=3, mlp_size=192, lookup_start=True), len(v))
+    link, losses = LinkReader(SuperLinkConfig({"keypoint": 3}, echo=echo), lm, v), []
+    optimizer, rng = torch.optim.AdamW(link.parameters(), 2e-3), Random(0)
+    for step in range(steps + 1):
+        chats = [a_list(rng, v) for _ in range(16 if step < steps else 64)]
+        ids, valid = pad_ids([c.ids for c in chats], v)
+        labels = pad_sequence([c.labels for c in chats], True, IGNORE)
+        hidden = link(link.embed(ids), valid)
+        if step == steps: break
+        losses.append(link.loss(hidden, labels))
+        optimizer.zero_grad(), losses[-1].backward(), optimizer.step()
+    parts = {i for n in NAMES for i in v.encode(f", {n}")[1:]}
+    asked = torch.isin(labels[:, 1:], torch.tensor(sorted(parts)))
+    right = link.language_model.logits(hidden).argmax(-1)[:, :-1] == labels[:, 1:]
+    return right[asked].float().mean().item(), [x.item() for x in losses]
+
+
+# nbs/43_super_link.ipynb, cell ca4e1b5b
+def test_lists_are_soon_repeated():
+    assert repeat_lists(3, 40)[0] > repeat_lists(0, 40)[0] + 0.3
 
 
 # nbs/43_super_link.ipynb, cell 4846cde9

@@ -6,7 +6,7 @@
 __all__ = ['TALK', 'CHINESE', 'REHEARSED', 'COMPARING', 'PAINT', 'FIND', 'V2', 'V2_MINUTES', 'PICTURE_MINUTES', 'v2_vocabulary',
            'v2_mixture', 'v2_stages', 'picture_stages', 'v2_recipe']
 
-# %% ../nbs/61_v2_stages.ipynb #9f683911
+# %% ../nbs/61_v2_stages.ipynb #7d52804a
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from .data.tasks import descriptions, sample_phrases, sample_questions
 from .language.rehearsal import Rehearsal
 from .language.vocabulary import Vocabulary
 from .train import Course, Recipe, check_tasks, with_found
-from .v2.chat_tasks import Page
+from .v2.chat_tasks import Page, link_name
 from .v2.chats import ChatMixture
 from .v2.templates import CHAT_TEMPLATES
 from .v2.model import VisionLLMv2, VisionLLMv2Config, chat_vocabulary
@@ -25,7 +25,7 @@ from .v2.telling import ToldChats
 from .v2.word_tasks import both_ways
 from .vision.drawing import LatentDiffusion
 
-# %% ../nbs/61_v2_stages.ipynb #a2446db1
+# %% ../nbs/61_v2_stages.ipynb #2624c15b
 TALK = {"caption": 2.0, "questions": 4.0, "answer": 1.0, "region_name": 1.0, "region_caption": 1.5,
         "choice": 1.0}
 CHINESE = {"translation": 2.0, "caption_chinese": 1.0, "answer_chinese": 1.5}  # read, before it sees
@@ -47,7 +47,8 @@ def v2_vocabulary(data: CocoData, text_size: int = 2000) -> Vocabulary:
         for q in sample_questions(sample, data.categories): texts += [q["question"], q["answer"]]
         texts += [chinese for _, chinese in both_ways(Page(data, i))]
     for edit in first_edits(data): texts += [edit.instruction, edit.chinese]
-    return chat_vocabulary([*texts, *data.categories], text_size)
+    joints = {link_name(point) for points in data.keypoints_of.values() for point in points}
+    return chat_vocabulary(texts, text_size, sorted({*joints, *data.categories}))
 
 
 def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):

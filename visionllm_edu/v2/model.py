@@ -88,17 +88,18 @@ class VisionLLMv2Config:
         return replace(cfg, link=replace(cfg.link, limit=4096),  # a picture alone takes up to 2880
                        language_model=replace(cfg.language_model, lora_rank=32, lora_alpha=64))
 
-# %% ../../nbs/60_v2_model.ipynb #f29a31ae
+# %% ../../nbs/60_v2_model.ipynb #726dc1c7
 def chat_vocabulary(
     texts: Iterable[str] = (),
     text_size: int = 2000,  # tokens for text
+    names: Iterable[str] = (),  # that requests and answers list: each word of them is one token
 ) -> Vocabulary:
     "A vocabulary of `texts` and of the chat templates, with v2's routing, link and region tokens."
     lines = [line for t in CHAT_TEMPLATES.values() for line in (*t.questions, *t.answers)]
-    names = [f"{space}{what}{k}" for space in ("", " ") for what in ("region", "image")
+    listed = [f"{space}{what}{k}" for space in ("", " ") for what in ("region", "image")
              for k in range(1, 7)]
     return Vocabulary.train(texts, text_size, range=1, num_classes=1, max_points=1,
-                            extra=V2_BLOCKS, prompts=[*lines, *names])
+                            extra=V2_BLOCKS, prompts=[*lines, *listed, *(f", {n}" for n in names)])
 
 # %% ../../nbs/60_v2_model.ipynb #f333bc68
 @dataclass

@@ -20,7 +20,7 @@ from ..language.vocabulary import Vocabulary
 from .conversation import (
     CONTEXT, QUERIES, ROUTES, TooLong, id_of, read_reply, with_links, writable_ids)
 
-# %% ../../nbs/43_super_link.ipynb #6b654c04
+# %% ../../nbs/43_super_link.ipynb #8cdda831
 @dataclass
 class SuperLinkConfig:
     "How many queries a link has, by decoder, and how long an answer may be."
@@ -28,7 +28,8 @@ class SuperLinkConfig:
     queries: dict[str, int] = field(default_factory=lambda: dict(QUERIES))  # {decoder: N}
     max_new: int = 128    # tokens that the LM may choose for one answer; queries come on top
     limit: int = CONTEXT  # places for conversation and answer; a link that won't fit isn't begun
-    echo: bool = False    # every word hears the two words before it: ours, as in v1
+    echo: int = 0         # so many words before it are heard by every word: ours
+    echo_routes: bool = False  # routing tokens among them
 
     def __post_init__(self):
         wrong = {d: n for d, n in self.queries.items() if d not in ROUTES.values() or n < 1}
@@ -40,7 +41,7 @@ class SuperLinkConfig:
     def tiny(cls): return cls(QUERIES | {"generate": 8, "edit": 8}, max_new=24)
 
     @classmethod
-    def mini(cls): return cls(echo=True)
+    def mini(cls): return cls(echo=3)
 
     @classmethod
     def paper(cls): return cls(max_new=512)
@@ -115,17 +116,20 @@ def _put(embeds: Tensor, places: Tensor, tokens: Sequence[Tensor] | None, name: 
     if not any(want): return embeds
     return embeds.masked_scatter(places[..., None], torch.cat(list(tokens)).to(embeds))
 
-# %% ../../nbs/43_super_link.ipynb #b2920abd
-def _lookup(v: Vocabulary, queries: dict[str, int], first: dict[str, int]) -> list[Tensor]:
-    """By id: how many queries it opens, the first one's row, and is it a word? And the ids that may
-    be written."""
+# %% ../../nbs/43_super_link.ipynb #e8d23933
+def _lookup(
+    v: Vocabulary, queries: dict[str, int], first: dict[str, int], routes: bool,
+) -> list[Tensor]:
+    """By id: how many queries it opens, the first one's row, and is it a word that is heard (with
+    `routes` routing tokens are)? And the ids that may be written."""
     count, row = torch.zeros(2, len(v), dtype=torch.long)
     for token, decoder in ROUTES.items():
         if decoder not in queries: continue
         count[id_of(token, v)], row[id_of(token, v)] = queries[decoder], first[decoder]
     may = [i for i in writable_ids(v) if v.kind(i) != "routing" or ROUTES[v.token(i)] in queries]
     silent = {v.pad_id, v.image_id, id_of("<link>", v), id_of("<region>", v)}
-    word = torch.tensor([i not in silent for i in range(len(v))])
+    word = torch.tensor([i not in silent and (routes or v.kind(i) != "routing")
+                         for i in range(len(v))])
     return [count, row, word, torch.tensor(may)]
 
 
@@ -152,7 +156,7 @@ def _check_padding(places, valid: Tensor) -> None:
         raise ValueError(f"valid of {tuple(valid.shape)} must be True on one place or more from "
                          "the left of each of one sample or more, and False on the padding behind")
 
-# %% ../../nbs/43_super_link.ipynb #c0f6f855
+# %% ../../nbs/43_super_link.ipynb #28fbc97f
 class LinkReader(nn.Module):
     "The reading half of a super link: conversations whose links are in place (v2 paper 3.2)."
 
@@ -161,8 +165,9 @@ class LinkReader(nn.Module):
         self.cfg, self.language_model, self.vocabulary = cfg, language_model, vocabulary
         rows = language_model.table.detach()
         self.queries = LinkQueries(cfg.queries, rows.shape[1], rows.float().std())
-        self.echo = Echo(rows.shape[1]) if cfg.echo else None
-        tables = _lookup(vocabulary, cfg.queries, self.queries.first())
+        self.echo = Echo(rows.shape[1], cfg.echo, turned=True) if cfg.echo else None
+        if self.echo is not None: language_model.look_behind(self.echo)
+        tables = _lookup(vocabulary, cfg.queries, self.queries.first(), cfg.echo_routes)
         for name, ids in zip(("count", "first", "word", "writable"), tables):
             self.register_buffer(name, ids, persistent=False)
 
@@ -177,23 +182,27 @@ class LinkReader(nn.Module):
         return torch.where(inside, self.first[opener] + k, -1)
 
     def words(self, ids: Tensor, before: Tensor | None = None) -> Tensor:  # (b, n) -> (b, n, d)
-        "Rows of all ids; with `echo` a word has something of the two words before it, wherever they stand."
+        "Rows of all ids; with `echo` a word has something of those before it, wherever they stand."
         if self.echo is None: return self.language_model.embed(ids)
-        if before is None: before = ids.new_full((len(ids), 2), self.vocabulary.pad_id)
+        reach = self.cfg.echo
+        if before is None: before = ids.new_full((len(ids), reach), self.vocabulary.pad_id)
         longer = torch.cat([before, ids], 1)
         rows = F.pad(self.language_model.embed(longer), (0, 0, 1, 0))           # row 0: nothing
         place = torch.arange(1, rows.shape[1], device=ids.device)
         last = torch.where(self.word[longer], place, 0).cummax(1).values        # the last word so far
-        one = F.pad(last, (1, 0))[:, :-1]                                       # the one before it,
-        two = F.pad(one, (1, 0)).gather(1, one)                                 # and before that
-        take = lambda at: rows.gather(1, at[..., None].expand(-1, -1, rows.shape[-1]))
-        heard = self.echo(take(one), take(two)) * self.word[longer][..., None]
-        return (rows[:, 1:] + heard)[:, 2:]
+        heard, at = [], F.pad(last, (1, 0))[:, :-1]                             # the one before,
+        earlier = F.pad(at, (1, 0))
+        for _ in range(reach):                                                  # and before that
+            heard.append(rows.gather(1, at[..., None].expand(-1, -1, rows.shape[-1])))
+            at = earlier.gather(1, at)
+        heard = self.echo(*heard) * self.word[longer][..., None]
+        return (rows[:, 1:] + heard)[:, reach:]
 
-    def last_words(self, ids: Tensor) -> Tensor:  # (b, n) -> (b, 2)
-        "The last two words of each sample, padding where there are fewer."
+    def last_words(self, ids: Tensor) -> Tensor:  # (b, n) -> (b, echo)
+        "The last words of each sample, as many as are heard; padding where there are fewer."
+        ids = F.pad(ids, (self.cfg.echo, 0), value=self.vocabulary.pad_id)
         place = torch.arange(ids.shape[1], device=ids.device)
-        at = torch.where(self.word[ids], place, -1).topk(2, 1).values.flip(1)
+        at = torch.where(self.word[ids], place, -1).topk(self.cfg.echo, 1).values.flip(1)
         return torch.where(at < 0, self.vocabulary.pad_id, ids.gather(1, at.clamp(min=0)))
 
     def embed(
@@ -201,7 +210,7 @@ class LinkReader(nn.Module):
         ids: Tensor,  # (b, n)
         image_tokens: Sequence[Tensor] | None = None,   # per sample (t, d), one for each `<image>`
         region_tokens: Sequence[Tensor] | None = None,  # per sample (r, d), one for each `<region>`
-        before: Tensor | None = None,  # (b, 2) the words said before, for the echo
+        before: Tensor | None = None,  # (b, echo) the words said before
     ) -> Tensor:
         "What the LM reads, (b, n, d): words, queries, images, regions; ValueError on other counts."
         rows, v = self.link_rows(ids), self.vocabulary
