@@ -190,18 +190,18 @@ def test_an_echo_of_words_alone():
     assert (loud.words(ids[None]) != loud.language_model.embed(ids[None])).any(-1).sum() == len(spoken) + 2 - 1   # the first word hears nothing
 
 
-# nbs/43_super_link.ipynb, cell daf8b1c8
+# nbs/43_super_link.ipynb, cell 848a1d3d
 NAMES = [f"{side} {part}" for side in ("left", "right", "upper", "lower") for part in ("eye", "ear", "knee", "hand", "foot", "wing", "leaf", "door")]
 
 def a_list(rng, v):
-    "Six names are asked for, and repeated."
-    names = rng.sample(NAMES, 6)
-    return chat(v, (f"find {', '.join(names)}.", ", ".join(f"{n}[POSE]" for n in names) + "."), queries={"keypoint": 3})
+    "Three to eight names are asked for, after some idle words, and repeated."
+    names, idle = rng.sample(NAMES, rng.randint(3, 8)), "well, " * rng.randint(0, 6)
+    return chat(v, (f"{idle}find {', '.join(names)}.", ", ".join(f"{n}[POSE]" for n in names) + "."), queries={"keypoint": 3})
 
 def repeat_lists(echo, steps=120):
     "(share of right words, loss of each step)."
     torch.manual_seed(0)
-    v = Vocabulary.train([f"find {n}, {n}." for n in NAMES] * 20, 300, range=1, num_classes=1, max_points=1, extra=V2_BLOCKS)
+    v = Vocabulary.train([f"well, find {n}, {n}." for n in NAMES] * 20, 300, range=1, num_classes=1, max_points=1, extra=V2_BLOCKS)
     lm = LanguageModel(LanguageModelConfig(hidden_size=96, layers=2, heads=3, mlp_size=192, lookup_start=True), len(v))
     link, losses = LinkReader(SuperLinkConfig({"keypoint": 3}, echo=echo), lm, v), []
     optimizer, rng = torch.optim.AdamW(link.parameters(), 2e-3), Random(0)
