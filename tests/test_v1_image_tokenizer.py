@@ -4,6 +4,7 @@ Generated from nbs/31_image_tokenizer.ipynb by make export: do not edit, edit th
 """
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageDraw
 from dataclasses import replace
@@ -15,7 +16,7 @@ from visionllm_edu.language.instructions import template_texts
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v1.image_tokenizer import (
     ImageTokenizer, ImageTokenizerConfig, ImageTokens, LearnedQueries, Proposals, ShapeHead,
-    home_cells, match_cost, proposal_loss, shape_loss, tokenizer_loss,
+    home_cells, match_cost, overlaps, proposal_loss, shape_loss, tokenizer_loss,
 )
 from visionllm_edu.v1.language_guidance import LanguageGuidance, LanguageGuidanceConfig, TextEncoder
 from visionllm_edu.vision.backbone import Backbone, BackboneConfig
@@ -68,6 +69,22 @@ def brute_force_loss(objectness, centers, targets, cfg):
     return cfg.objectness_weight * yes_or_no, cfg.center_weight * distance
 
 
+# nbs/31_image_tokenizer.ipynb, cell 59be4e50
+def test_many_helpers_learn_from_one_object():
+    box = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]])
+    start = torch.tensor([[0.31, 0.3, 0.2, 0.2], [0.7, 0.69, 0.2, 0.22], [0.3, 0.33, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.3, 0.3, 0.6, 0.6]])
+    q, n = overlaps(start, box)
+    assert q.tolist() == [0, 1, 2] and n.tolist() == [0, 1, 0]        # between two objects, or too large: nobody's
+    assert len(overlaps(start, box[:0])[0]) == 0
+    cfg, sure = ImageTokenizerConfig.mini(), torch.zeros(1, 5)
+    tokens = lambda boxes: ImageTokens(torch.zeros(1, 5, 4), boxes[None, :, :2], sure, boxes[None, :, 2:], [], start=start[None])
+    right = box[[0, 1, 0, 1, 0]]
+    of = lambda helpers: tokenizer_loss(replace(tokens(right), helpers=tokens(helpers)), [box], [(torch.tensor([0, 1]), torch.tensor([0, 1]))], cfg)["helper"]
+    assert of(right) < 1e-4 and of(start) > 0.05
+    far = right.clone(); far[3:] = torch.rand(2, 4)
+    assert of(far) < 1e-4                                             # what becomes of those two is nobody's concern
+
+
 # nbs/31_image_tokenizer.ipynb, cell 9a2129b0
 def plain_matches(tokens, boxes, cfg):
     "Matches of the last layer by `match_cost` alone."
@@ -118,6 +135,45 @@ def test_perfect_proposals_cost_nothing():
     silent = replace(right, objectness=torch.full((1, 80), -20.0))
     assert proposal_loss(right, [box], cfg) < 1e-4 and proposal_loss(silent, [box[:0]], cfg) < 1e-4
     assert proposal_loss(silent, [box], cfg) > 1 and proposal_loss(replace(right, centers=centers + 0.1), [box], cfg) > 1
+
+
+# nbs/31_image_tokenizer.ipynb, cell 12056edd
+aids = dict(proposals=True, box_references=True)
+
+
+# nbs/31_image_tokenizer.ipynb, cell ed230f58
+def test_queries_start_as_boxes_and_stay_until_a_head_moves_them():
+    tokenizer, maps = ImageTokenizer(replace(ImageTokenizerConfig.tiny(), **aids)), random_maps()
+    tokens = tokenizer(maps)
+    best = tokens.proposals.objectness.topk(10, 1).indices[..., None].expand(-1, -1, 2)
+    boxes = torch.cat([x.gather(1, best) for x in (tokens.proposals.centers, tokens.proposals.extents)], -1)
+    torch.testing.assert_close(tokens.start, boxes)
+    for _, centers, extents in (*tokens.layers, (None, tokens.centers, tokens.extents)):   # fresh heads correct nothing
+        torch.testing.assert_close(torch.cat([centers, extents], -1), boxes)
+    moved = small_tokenizer(**aids)(maps)                                                 # others move all four numbers
+    assert ((torch.cat([moved.centers, moved.extents], -1) - moved.start).abs().mean((0, 1)) > 1e-3).all()
+    for wrong, said in ((dict(box_references=True), "box_references needs proposals"), (dict(proposals=True, helpers=4), "helpers needs box")):
+        with pytest.raises(ValueError, match=said): small_tokenizer(**wrong)
+
+
+# nbs/31_image_tokenizer.ipynb, cell 4978756b
+def test_the_decoder_alone_reads_the_fine_map():
+    tokenizer, (fine, *maps) = small_tokenizer(fine_map=True, **aids), random_maps(sides=(16, 8, 4, 2, 1))
+    fine.requires_grad_()
+    tokens = tokenizer([fine, *maps])
+    torch.testing.assert_close(tokens.proposals.objectness, tokenizer([0 * fine, *maps]).proposals.objectness)
+    tokens.embeddings.square().sum().backward()
+    assert fine.grad.abs().sum() > 0 and [layer.cross_attention.levels for layer in tokenizer.decoder.layers] == [5, 5]
+
+
+# nbs/31_image_tokenizer.ipynb, cell c8a06041
+def test_helpers_change_nothing_that_is_said():
+    tokenizer, maps = small_tokenizer(helpers=6, **aids), random_maps()
+    learning, asked = tokenizer.train()(maps), tokenizer.eval()(maps)
+    assert asked.helpers is None and learning.helpers.embeddings.shape == (2, 6, 32)
+    for name in ("embeddings", "centers", "extents", "objectness", "start"):
+        torch.testing.assert_close(getattr(learning, name), getattr(asked, name), atol=1e-5, rtol=1e-5)
+    assert (learning.helpers.embeddings - learning.embeddings[:, :6]).abs().mean() > 0.01    # same start, another role
 
 
 # nbs/31_image_tokenizer.ipynb, cell c2ab7d58

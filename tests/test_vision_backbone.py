@@ -135,6 +135,16 @@ def test_odd_sizes_and_wrong_inputs():
         model(torch.randn(3, 64, 64))
 
 
+# nbs/20_backbone.ipynb, cell 7e1e3ffd
+def test_the_fine_map_comes_first_and_changes_no_other():
+    model, x = Backbone(BackboneConfig.tiny(fine_map=True)), torch.randn(1, 3, 64, 96)
+    fine, *maps = model(x)
+    assert fine.shape == (1, 32, 16, 24)
+    plain = Backbone(BackboneConfig.tiny())
+    plain.load_state_dict({k: w for k, w in model.state_dict().items() if not k.startswith("fine.")})
+    for own, four in zip(maps, plain(x), strict=True): torch.testing.assert_close(own, four)
+
+
 # nbs/20_backbone.ipynb, cell cfd1b5a1
 def discs(n, seed, px=64):
     "Noise with one disc each (n, 3, px, px), and the stride-8 cell of each disc's centre (n,)."

@@ -287,6 +287,20 @@ def test_references_stay_inside():
     assert ((far >= 0) & (far <= 1)).all()
 
 
+# nbs/21_deformable.ipynb, cell 610cdd28
+def test_groups_that_are_kept_apart_do_not_hear_each_other():
+    torch.manual_seed(0)
+    decoder, shapes = DeformableDecoder(DeformableConfig.tiny()), [(4, 4), (2, 2), (1, 1), (1, 1)]
+    hidden, position, memory, at = torch.randn(2, 5, 32), torch.randn(2, 5, 32), torch.randn(2, 22, 32), torch.rand(2, 5, 2)
+    group = torch.tensor([0, 0, 0, 1, 1])
+    together, _ = decoder(hidden, position, at, memory, shapes, apart=group[:, None] != group)
+    for own in (group == 0, group == 1):
+        alone, _ = decoder(hidden[:, own], position[:, own], at[:, own], memory, shapes)
+        torch.testing.assert_close(together[:, :, own], alone, atol=1e-5, rtol=1e-5)
+    heard, _ = decoder(hidden, position, at, memory, shapes)
+    assert (heard - together).abs().amax() > 1e-3
+
+
 # nbs/21_deformable.ipynb, cell b15d9380
 class Finder(nn.Module):
     "Three queries look for three things: backbone, encoder, and a decoder that refines their points."

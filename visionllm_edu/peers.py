@@ -70,7 +70,8 @@ def start_afresh(detr: DeformableDetrForObjectDetection) -> None:
 
 def build_detr(cfg: VisionLLMv1Config) -> DeformableDetrForObjectDetection:
     "transformers' Deformable DETR with our backbone in it, ready to train from nothing."
-    detr, eyes = DeformableDetrForObjectDetection(detr_config(cfg)), build_backbone(cfg.backbone)
+    eyes = build_backbone(replace(cfg.backbone, fine_map=False))  # its four maps, as published
+    detr = DeformableDetrForObjectDetection(detr_config(cfg))
     start_afresh(detr)
     detr.model.backbone.model, detr.model.input_proj = eyes.resnet, eyes.projections
     return detr

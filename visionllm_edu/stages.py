@@ -53,9 +53,9 @@ def v1_stages(
         "0-pointing": Recipe(POINTING, 32, minutes=10 * share, language_rate=0.5, **reading),
         "0-relations": Recipe(COMPARING, 32, minutes=6 * share, language_rate=0.5,
                               kinds=("relation", "place"), **reading),
-        "0-eyes": Recipe(SHOWING, 16, minutes=24 * share, source="eyes", full_list=0.8,
+        "0-eyes": Recipe(SHOWING, 8, minutes=33 * share, source="eyes", full_list=0.8,
                          **medium),
-        "1-detection": Recipe({"detect": 1.0}, minutes=20 * share, language_rate=0.2,
+        "1-detection": Recipe({"detect": 1.0}, minutes=11 * share, language_rate=0.2,
                               full_list=0.4, **seeing),
         "2-all-tasks": Recipe(EVERYTHING, minutes=72 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}

@@ -119,7 +119,7 @@ def stages(
     words = [vocabulary.token(i) for i in vocabulary.encode(asked.text)]
     slots = [vocabulary.bos_id] if asked.is_text else vocabulary.query_row(asked.points_per_set)
     form = [vocabulary.token(i) for i in slots]
-    maps = {name: [scale[0].cpu() for scale in seen[name]] for name in ("backbone", "guidance")}
+    maps = {name: [scale[0].cpu() for scale in seen[name][-4:]] for name in ("backbone", "guidance")}
     tokens = seen["tokenizer"]
     centers, sure = tokens.centers[0].cpu(), tokens.objectness[0].sigmoid().cpu() >= threshold
     return [

@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['ImageTokenizerConfig', 'ImageTokens', 'Proposals', 'ProposalHead', 'ShapeHead', 'shape_loss', 'LearnedQueries',
-           'ImageTokenizer', 'match_cost', 'tokenizer_loss', 'home_cells', 'proposal_loss']
+           'ImageTokenizer', 'match_cost', 'tokenizer_loss', 'overlaps', 'home_cells', 'proposal_loss']
 
 # %% ../../nbs/31_image_tokenizer.ipynb #04f7272c
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..geometry import box_cxcywh_to_xyxy, generalized_box_iou
+from ..geometry import box_cxcywh_to_xyxy, generalized_box_iou, box_iou
 from visionllm_edu.vision.deformable import (
-    DeformableConfig, DeformableDecoder, DeformableEncoder, move_reference, point_position,
-    reference_grid)
+    DeformableConfig, DeformableDecoder, DeformableEncoder, flatten_maps, move_reference,
+    point_position, reference_grid)
 from ..vision.matching import (
-    focal_cost, focal_loss, hungarian, l1_cost, shared_count)
+    focal_cost, focal_loss, hungarian, l1_cost, match_index, shared_count)
 
 # %% ../../nbs/31_image_tokenizer.ipynb #36ebf33a
 @dataclass
@@ -31,6 +31,10 @@ class ImageTokenizerConfig:
     extent_weight: float = 2.0  # L1 and GIoU of boxes: ours; the paper starts out trained
     proposals: bool = False  # queries start where the encoder sees objects: two-stage, ours
     proposal_weight: float = 1.0
+    box_references: bool = False  # queries look around boxes that each layer corrects, not points: ours
+    fine_map: bool = False  # the decoder also looks at a map of stride 4 that no encoder has read: ours
+    helpers: int = 0  # further queries, in training alone: many may learn from one object, ours
+    helper_weight: float = 1.0
     shape_weight: float = 0.0  # of outlines and poses that a token says by itself, in training: ours
     objectness_cost: float = 2.0
     center_cost: float = 5.0
@@ -39,7 +43,8 @@ class ImageTokenizerConfig:
     def tiny(cls): return cls(queries=10, deformable=DeformableConfig.tiny())
 
     @classmethod
-    def mini(cls): return cls(proposals=True, shape_weight=20.0)
+    def mini(cls):
+        return cls(proposals=True, box_references=True, fine_map=True, helpers=40, shape_weight=20.0)
 
     @classmethod
     def paper(cls): return cls(queries=100, deformable=DeformableConfig.paper())
@@ -55,6 +60,13 @@ class ImageTokens:
     extents: Tensor  # (b, m, 2) width and height in [0, 1], used in training alone
     layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents), earlier layers
     proposals: "Proposals | None" = None
+    start: Tensor | None = None  # (b, m, 2 or 4) where the queries began
+    helpers: "ImageTokens | None" = None  # in training: see `overlaps`
+
+    def part(self, which: slice) -> "ImageTokens":
+        "Some of the M tokens."
+        own = {name: x[:, which] for name, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **own, layers=[tuple(x[:, which] for x in layer) for layer in self.layers])
 
 # %% ../../nbs/31_image_tokenizer.ipynb #092f468d
 @dataclass
@@ -83,12 +95,16 @@ class ProposalHead(nn.Module):
         return Proposals(self.objectness(memory).squeeze(-1), centers,
                          self.extent(memory).sigmoid(), shapes)
 
-    def start(self, memory: Tensor, found: Proposals, m: int) -> tuple[Tensor, Tensor, Tensor]:
-        "Content (b, m, d), position (b, m, d) and reference (b, m, 2) of queries at the best cells."
+    def start(
+        self, memory: Tensor, found: Proposals, m: int, boxes: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        "Content (b, m, d), position (b, m, d), reference (b, m, 2; boxes: 4) of queries at the best cells."
         best = found.objectness.topk(min(m, memory.shape[1]), 1).indices[..., None]  # (b, m, 1)
-        reference = found.centers.detach().gather(1, best.expand(-1, -1, 2))
-        content = self.content(memory.gather(1, best.expand(-1, -1, memory.shape[-1])))
-        return content, self.where(point_position(reference, memory.shape[-1])), reference
+        pick = lambda x: x.gather(1, best.expand(-1, -1, x.shape[-1]))
+        center, content = pick(found.centers.detach()), self.content(pick(memory))
+        position = self.where(point_position(center, memory.shape[-1]))
+        if boxes: return content, position, torch.cat([center, pick(found.extents.detach())], -1)
+        return content, position, center
 
 
 def _mlp(d: int, out: int) -> nn.Sequential:
@@ -148,34 +164,70 @@ class ImageTokenizer(nn.Module):
         super().__init__()
         self.cfg, sizes = cfg, cfg.deformable
         d, layers = sizes.d_model, range(sizes.decoder_layers)
-        self.encoder, self.decoder = DeformableEncoder(sizes), DeformableDecoder(sizes)
+        _check_config(cfg)
+        self.encoder = DeformableEncoder(sizes)
+        self.decoder = DeformableDecoder(replace(sizes, levels=sizes.levels + cfg.fine_map))
         if cfg.proposals: self.propose = ProposalHead(d)
         else: self.queries = LearnedQueries(cfg.queries, d)
         self.objectness = nn.ModuleList(nn.Linear(d, 1) for _ in layers)
         self.center = nn.ModuleList(_mlp(d, 2) for _ in layers)
         self.extent = nn.ModuleList(_mlp(d, 2) for _ in layers)
         self.shape = ShapeHead(d) if cfg.shape_weight else None
+        self.helper = nn.Parameter(torch.randn(d)) if cfg.helpers else None  # "you are one"
         for head in self.objectness: nn.init.constant_(head.bias, -4.6)  # sigmoid(-4.6) = 0.01
-        for head in self.center: nn.init.zeros_(head[-1].weight), nn.init.zeros_(head[-1].bias)
+        still = [*self.center, *(self.extent if cfg.box_references else ())]  # no correction at first
+        for head in still: nn.init.zeros_(head[-1].weight), nn.init.zeros_(head[-1].bias)
 
     def forward(
         self,
-        maps: list[Tensor],  # language-aware maps (b, d, h, w), fine to coarse
+        maps: list[Tensor],  # language-aware maps (b, d, h, w), fine to coarse; a fine map before them
     ) -> ImageTokens:
         "M tokens for each of b pictures."
-        memory, shapes = self.encoder(maps)  # (b, sum hw, d)
-        proposals = self.propose(memory, shapes) if self.cfg.proposals else None
-        start = (self.propose.start(memory, proposals, self.cfg.queries) if proposals
-                 else self.queries(len(memory)))  # content, position, reference of M queries
-        hidden, centers = self.decoder(*start, memory, shapes, refine=self.refine)
+        cfg, fine = self.cfg, maps[: self.cfg.fine_map]
+        memory, shapes = self.encoder(maps[len(fine) :])  # (b, sum hw, d)
+        proposals = self.propose(memory, shapes) if cfg.proposals else None
+        begin = lambda m: self.propose.start(memory, proposals, m, cfg.box_references)
+        start, apart = begin(cfg.queries) if proposals else self.queries(len(memory)), None
+        if helping := cfg.helpers and self.training:
+            content, *where = begin(cfg.helpers)
+            start = [torch.cat(x, 1) for x in zip(start, (content + self.helper, *where))]
+            is_helper = torch.arange(start[0].shape[1], device=memory.device) >= cfg.queries
+            apart = is_helper[:, None] != is_helper
+        tokens = self.look(start, *_with_fine(fine, memory, shapes), apart)
+        if not helping: return replace(tokens, proposals=proposals)
+        own, others = (tokens.part(x) for x in (slice(cfg.queries), slice(cfg.queries, None)))
+        return replace(own, proposals=proposals, helpers=others)
+
+    def look(self, start: tuple, memory: Tensor, shapes: list, apart: Tensor | None) -> ImageTokens:
+        "What becomes of queries (content, position, reference) in the decoder."
+        hidden, places = self.decoder(*start, memory, shapes, refine=self.refine, apart=apart)
         logits = [head(h).squeeze(-1) for head, h in zip(self.objectness, hidden)]
-        extents = [head(h).sigmoid() for head, h in zip(self.extent, hidden)]
+        centers, extents = places[..., :2], places[..., 2:]  # (layers, b, m, 2) each
+        if not self.cfg.box_references:
+            extents = [head(h).sigmoid() for head, h in zip(self.extent, hidden)]
         *early, (objectness, center, extent) = zip(logits, centers, extents)
-        return ImageTokens(hidden[-1], center, objectness, extent, early, proposals)
+        return ImageTokens(hidden[-1], center, objectness, extent, early, start=start[-1])
 
     def refine(self, layer: int, hidden: Tensor, reference: Tensor) -> Tensor:
-        "Move the reference points by what this layer saw, on the logit scale."
-        return move_reference(reference, self.center[layer](hidden))
+        "Move the reference points, or boxes, by what this layer saw, on the logit scale."
+        step = self.center[layer](hidden)
+        if self.cfg.box_references: step = torch.cat([step, self.extent[layer](hidden)], -1)
+        return move_reference(reference, step)
+
+
+def _with_fine(fine: list[Tensor], memory: Tensor, shapes: list) -> tuple[Tensor, list]:
+    "What the decoder looks at: the cells of the fine map, if there is one, then the encoder's."
+    if not fine: return memory, shapes
+    cells, own = flatten_maps(fine)
+    return torch.cat([cells, memory], 1), [*own, *shapes]
+
+
+def _check_config(cfg: ImageTokenizerConfig) -> None:
+    "ValueError for boxes without proposals, which have them, and for helpers without boxes."
+    for wanted, needed in (("box_references", "proposals"), ("helpers", "box_references")):
+        if getattr(cfg, wanted) and not getattr(cfg, needed):
+            raise ValueError(f"{wanted} is {getattr(cfg, wanted)} but {needed} is "
+                             f"{getattr(cfg, needed)}; {wanted} needs {needed}=True")
 
 # %% ../../nbs/31_image_tokenizer.ipynb #60301ba3
 def match_cost(
@@ -198,8 +250,7 @@ def tokenizer_loss(
     "L_tok by name (v1 paper App. B), summed over layers: earlier ones are matched on their own."
     layers = [*tokens.layers, (tokens.objectness, tokens.centers, tokens.extents)]
     known = [[None] * len(boxes)] * len(tokens.layers) + [matches]
-    terms = [_layer_loss(*(x[i] for x in layer), box, match[i], cfg)
-             for layer, match in zip(layers, known) for i, box in enumerate(boxes)]
+    terms = [_layer_loss(*layer, boxes, match, cfg) for layer, match in zip(layers, known) if boxes]
     total = shared_count(sum(map(len, boxes)))
     proposed = {} if tokens.proposals is None else {
         "proposal": cfg.proposal_weight * proposal_loss(tokens.proposals, boxes, cfg)}
@@ -207,17 +258,51 @@ def tokenizer_loss(
     names = ("objectness", "center", "extent") if cfg.extent_weight else ("objectness", "center")
     said = {name: getattr(cfg, f"{name}_weight") * sum(term) / total
             for name, term in zip(names, zip(*terms))}
-    return said | proposed
+    return said | proposed | _helper_loss(tokens.helpers, boxes, cfg)
 
 
-def _layer_loss(objectness, centers, extents, box, match, cfg) -> tuple[Tensor, Tensor, Tensor]:
-    "Sums of the three terms for one sample and layer."
-    q, n = match or hungarian(match_cost(objectness, centers, box[:, :2], cfg))
-    truth = torch.zeros_like(objectness).index_fill(0, q.to(objectness.device), 1.0)
-    said, true = torch.cat([centers[q], extents[q]], 1), box[n]
-    overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
-    return (focal_loss(objectness, truth), (said - true)[:, :2].abs().sum(),
-            (said - true)[:, 2:].abs().sum() + (1 - overlap).sum())
+def overlaps(
+    start: Tensor,  # (m, 4) boxes that queries begin with, cxcywh in [0, 1]
+    boxes: Tensor,  # (n, 4) of objects
+    least: float = 0.4,  # intersection over union
+) -> tuple[Tensor, Tensor]:
+    "Queries and the object that each begins on: many may have the same (Faster R-CNN's rule). Ours."
+    if not len(boxes): return (torch.zeros(0, dtype=torch.long),) * 2
+    share, object_ = box_iou(box_cxcywh_to_xyxy(start), box_cxcywh_to_xyxy(boxes)).cpu().max(1)
+    on = (share >= least).nonzero().squeeze(1)
+    return on, object_[on]
+
+
+def _helper_loss(helpers: ImageTokens | None, boxes: list[Tensor], cfg) -> dict[str, Tensor]:
+    "Centres and extents of helpers, per helper; they are never asked whether they are objects."
+    if helpers is None: return {}
+    matches = [overlaps(start, box) for start, box in zip(helpers.start, boxes)]
+    layers = [*helpers.layers, (helpers.objectness, helpers.centers, helpers.extents)]
+    terms = [_layer_loss(*layer, boxes, matches, cfg)[1:] for layer in layers]
+    total = shared_count(sum(len(q) for q, _ in matches))
+    center, extent = (sum(term) / total for term in zip(*terms))
+    return {"helper": cfg.helper_weight * (cfg.center_weight * center + cfg.extent_weight * extent)}
+
+
+def _layer_loss(objectness, centers, extents, boxes, matches, cfg) -> tuple[Tensor, Tensor, Tensor]:
+    "Sums of the three terms for one layer; samples without a match are matched here."
+    every = zip(objectness, centers, boxes, matches)
+    matches = [match or hungarian(match_cost(o, c, box[:, :2], cfg)) for o, c, box, match in every]
+    index = tuple(x.to(objectness.device) for x in match_index(matches))
+    true = torch.cat([box[n] for box, (_, n) in zip(boxes, matches)])
+    said = torch.cat([centers[index], extents[index]], 1)
+    truth = torch.zeros_like(objectness).index_put(index, torch.ones(len(said)).to(said))
+    return (focal_loss(objectness, truth), *_box_terms(said, true))
+
+
+def _box_terms(said: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    "L1 of the centres, and L1 of the extents plus 1 - GIoU, of boxes (k, 4) in pairs, summed."
+    far = (said - true).abs()
+    if not len(said): return far.sum(), far.sum()
+    pair = torch.vmap(lambda a, b: generalized_box_iou(a[None], b[None])[0, 0])
+    overlap = pair(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true))
+    return far[:, :2].sum(), far[:, 2:].sum() + (1 - overlap).sum()
+
 
 # %% ../../nbs/31_image_tokenizer.ipynb #0edcaac3
 def home_cells(
@@ -240,17 +325,14 @@ def home_cells(
 
 def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConfig) -> Tensor:
     "Focal loss of all cells, L1 and GIoU of the cells near an object; ours, per object."
-    total, objects, cells = 0.0, 0, 0
-    boxes_loss = found.centers.sum() * 0
-    for i, box in enumerate(boxes):
-        home, near = home_cells(box, found.shapes)
-        truth = home.any(0).to(found.objectness.dtype)
-        total = total + cfg.objectness_weight * focal_loss(found.objectness[i], truth)
-        n, k = near.nonzero(as_tuple=True)
-        said, true = torch.cat([found.centers[i, k], found.extents[i, k]], 1), box[n]
-        overlap = generalized_box_iou(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true)).diagonal()
-        center, extent = (said - true).abs().sum(0).view(2, 2).sum(1)
-        extent = extent + (1 - overlap).sum()
-        boxes_loss = boxes_loss + cfg.center_weight * center + cfg.extent_weight * extent
-        objects, cells = objects + len(box), cells + len(n)
-    return total / shared_count(objects) + boxes_loss / shared_count(cells)
+    every, objects = torch.cat(boxes), sum(map(len, boxes))
+    of = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(box) for box in boxes]))
+    home, near = home_cells(every, found.shapes)  # (objects, cells)
+    truth = torch.zeros_like(found.objectness).index_add(0, of.to(every.device), home.to(every))
+    n, k = near.nonzero(as_tuple=True)
+    i = of.to(every.device)[n]
+    center, extent = _box_terms(torch.cat([found.centers[i, k], found.extents[i, k]], 1), every[n])
+    wrong = cfg.objectness_weight * focal_loss(found.objectness, truth.clamp(max=1))
+    off = cfg.center_weight * center + cfg.extent_weight * extent
+    return wrong / shared_count(objects) + off / shared_count(len(n))
+

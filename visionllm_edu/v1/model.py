@@ -26,8 +26,9 @@ from ..language.naming import naming_loss
 from ..language.rehearsal import unpacked
 from ..language.vocabulary import Vocabulary
 from .answering import Answering
-from .image_tokenizer import (
-    ImageTokenizer, ImageTokenizerConfig, ImageTokens, match_cost, shape_loss, tokenizer_loss)
+from visionllm_edu.v1.image_tokenizer import (
+    ImageTokenizer, ImageTokenizerConfig, ImageTokens, match_cost, overlaps, shape_loss,
+    tokenizer_loss)
 from .language_guidance import (
     LanguageGuidance, LanguageGuidanceConfig, TextEncoder)
 from .open_ended_decoder import (
@@ -63,7 +64,9 @@ class VisionLLMv1Config:
     def tiny(cls): return of_size(cls, "tiny", image_size=64)
 
     @classmethod
-    def mini(cls): return of_size(cls, "mini", whole_scene=True)
+    def mini(cls):
+        cfg = of_size(cls, "mini", whole_scene=True)
+        return replace(cfg, backbone=replace(cfg.backbone, fine_map=True))
 
     @classmethod
     def paper(cls):
@@ -86,6 +89,9 @@ def build(cfg: VisionLLMv1Config, vocabulary: Vocabulary) -> "VisionLLMv1":
     if cfg.backbone.d_model != d:
         raise ValueError(f"backbone.d_model is {cfg.backbone.d_model}, tokenizer.deformable.d_model "
                          f"is {d}: the tokenizer reads the backbone's maps, so give one width")
+    if cfg.backbone.fine_map != cfg.tokenizer.fine_map:
+        raise ValueError(f"backbone.fine_map is {cfg.backbone.fine_map}, tokenizer.fine_map is "
+                         f"{cfg.tokenizer.fine_map}: one makes the map, the other reads it")
     guidance = LanguageGuidance(cfg.guidance, TextEncoder(cfg.guidance, vocabulary), d)
     language_model = LanguageModel(cfg.language_model, len(vocabulary), vocabulary.location_ids,
                                    vocabulary.class_ids)
@@ -169,7 +175,8 @@ def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     pick = lambda found: replace(found, **{name: value[rows] for name, value in vars(found).items()
                                            if isinstance(value, Tensor)})
     layers = [tuple(x[rows] for x in layer) for layer in tokens.layers]
-    return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals))
+    return replace(pick(tokens), layers=layers, proposals=tokens.proposals and pick(tokens.proposals),
+                   helpers=tokens.helpers and only(tokens.helpers, rows))
 
 # %% ../../nbs/33_v1_model.ipynb #ad203e83
 class Learning:
@@ -197,8 +204,18 @@ class Learning:
 
     def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
         "What tokens learn without the LM saying a word: L_tok, their words and shapes."
-        return (self._naming(batch, tokens, matches) | self._shapes(batch, tokens, matches)
-                | self._tokenizer_losses(batch, tokens, matches))
+        learn = lambda t, m: self._naming(batch, t, m) | self._shapes(batch, t, m)
+        own = learn(tokens, matches) | self._tokenizer_losses(batch, tokens, matches)
+        if tokens.helpers is None: return own
+        helped = learn(tokens.helpers, self._helping(batch, tokens.helpers))
+        weight = self.cfg.tokenizer.helper_weight
+        return own | {f"helper_{name}": weight * loss for name, loss in helped.items()}
+
+    def _helping(self, batch: Batch, helpers: ImageTokens) -> list[tuple[Tensor, Tensor]]:
+        "Per sample (helpers, objects); none where tokens have no objects to show."
+        shown, nothing = set(self.showing(batch)), torch.zeros(0, 4)
+        boxes = [scene_boxes(s) if i in shown else nothing for i, s in enumerate(batch.samples)]
+        return [overlaps(start, box.to(start)) for start, box in zip(helpers.start, boxes)]
 
     @torch.no_grad()
     def match(self, batch: Batch, tokens: ImageTokens, logits: Tensor | None = None) -> list[tuple]:
@@ -311,4 +328,5 @@ class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, 
 
     def see(self, pixels: Tensor, texts: list[str]) -> ImageTokens:
         "Pixels (b, 3, s, s) and b instructions to M image tokens each."
-        return self.tokenizer(self.guidance(self.backbone(pixels), texts))
+        maps, fine = self.backbone(pixels), int(self.cfg.tokenizer.fine_map)
+        return self.tokenizer([*maps[:fine], *self.guidance(maps[fine:], texts)])

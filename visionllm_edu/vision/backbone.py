@@ -59,6 +59,7 @@ class BackboneConfig:
     groups: int = 8                     # groups of every GroupNorm (fewer where 8 doesn't divide)
     frozen_stages: int = 0              # how many of stem, C2, C3, C4, C5 never train
     pretrained: str | None = None       # hub id or folder; `build_backbone` loads its weights
+    fine_map: bool = False              # one map more, first of all: C2, at stride 4 (ours, for small pictures)
 
     def __post_init__(self):
         if self.norm not in NORMS:
@@ -108,11 +109,12 @@ class Backbone(nn.Module):
         self.cfg, self.channels = cfg, [cfg.d_model] * len(self.strides)
         sizes = ResNetConfig(embedding_size=cfg.embedding_size, hidden_sizes=list(cfg.hidden_sizes),
                              depths=list(cfg.depths), layer_type=cfg.layer_type,
-                             out_features=["stage2", "stage3", "stage4"])
+                             out_features=["stage1", "stage2", "stage3", "stage4"][not cfg.fine_map :])
         self.resnet = convert_norms(ResNetBackbone(sizes), cfg.norm, cfg.groups)
-        c3, c4, c5 = self.resnet.channels
+        *c2, c3, c4, c5 = self.resnet.channels
         self.projections = nn.ModuleList(projection(c, cfg.d_model, cfg.groups, stride)
                                          for c, stride in ((c3, 1), (c4, 1), (c5, 1), (c5, 2)))
+        self.fine = projection(*c2, cfg.d_model, cfg.groups) if c2 else None
         for stage in [self.resnet.embedder, *self.resnet.encoder.stages][:cfg.frozen_stages]:
             stage.requires_grad_(False)
 
@@ -120,11 +122,13 @@ class Backbone(nn.Module):
         self,
         pixels: torch.Tensor,  # (b, 3, h, w), normalised
     ) -> list[torch.Tensor]:
-        """Returns four maps (b, d_model, h/s, w/s), s = 8, 16, 32, 64, each size rounded up."""
+        """Returns four maps (b, d_model, h/s, w/s), s = 8, 16, 32, 64, each size rounded up; with
+        `fine_map` one of s = 4 before them."""
         if pixels.ndim != 4 or pixels.shape[1] != 3:
             raise ValueError(f"pixels have shape {tuple(pixels.shape)}, accepted is (b, 3, h, w)")
-        c3, c4, c5 = self.resnet(pixels).feature_maps
-        return [project(c) for project, c in zip(self.projections, (c3, c4, c5, c5))]
+        *c2, c3, c4, c5 = self.resnet(pixels).feature_maps
+        maps = [project(c) for project, c in zip(self.projections, (c3, c4, c5, c5))]
+        return [*(self.fine(c) for c in c2), *maps]
 
     def load_resnet(self, name: str) -> "Backbone":
         """Returns self with the ResNet weights of `name` (hub id or folder); raises ValueError when

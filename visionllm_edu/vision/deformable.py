@@ -207,10 +207,11 @@ class DecoderLayer(nn.Module):
         memory: torch.Tensor,      # (b, n, d): the encoded image
         shapes: list,              # [(h, w), ...]
         padding_mask: torch.Tensor | None = None,  # (b, n) bool, True where padding
+        apart: torch.Tensor | None = None,  # (q, q) bool, True where a query doesn't hear another
     ) -> torch.Tensor:
         """Returns (b, q, d)."""
         who = hidden + position
-        heard, _ = self.self_attention(who, who, hidden, need_weights=False)
+        heard, _ = self.self_attention(who, who, hidden, need_weights=False, attn_mask=apart)
         hidden = self.norm1(hidden + self.dropout(heard))
         seen = self.cross_attention(hidden + position, reference, memory, shapes, padding_mask)
         hidden = self.norm2(hidden + self.dropout(seen))
@@ -302,12 +303,13 @@ class DeformableDecoder(nn.Module):
         shapes: list,              # [(h, w), ...] from the encoder
         refine: Callable | None = None,  # refine(layer: int, hidden, reference) -> better reference
         padding_mask: torch.Tensor | None = None,  # (b, n) bool, True where padding
+        apart: torch.Tensor | None = None,  # (q, q) bool, True where a query doesn't hear another
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns hidden states (L, b, q, d) and references (L, b, q, 2 or 4), as each layer leaves
         them: with gradients, while the next layer looks from a detached copy."""
         states, references = [], []
         for i, layer in enumerate(self.layers):
-            hidden = layer(hidden, position, reference, memory, shapes, padding_mask)
+            hidden = layer(hidden, position, reference, memory, shapes, padding_mask, apart)
             states.append(hidden)
             if refine is None:
                 references.append(reference)
