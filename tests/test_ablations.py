@@ -7,8 +7,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from visionllm_edu.ablations import AS_SHIPPED, VARIANTS, ablate, changed, collect, effects, restart
+from visionllm_edu.ablations import (
+    AS_SHIPPED, VARIANTS, ablate, changed, collect, effects, restart, sight,
+)
+from visionllm_edu.data.tasks import descriptions
 from visionllm_edu.stages import v1_stages
+from visionllm_edu.toybox.world import COLORS
 from visionllm_edu.train import train_v1
 
 
@@ -18,7 +22,8 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from visionllm_edu.data.coco import load_data
-from visionllm_edu.train import Recipe
+from visionllm_edu.toybox.world import CATEGORIES
+from visionllm_edu.train import Recipe, vocabulary_for
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
 
 def tiny_start(folder):
@@ -28,6 +33,28 @@ def tiny_start(folder):
     cfg = changed(VisionLLMv1Config.tiny(), {"tokenizer.proposals": True, "decoder.naming_weight": 1.0})
     model = train_v1(data, Recipe({"detect": 1.0}, 2, steps=1), folder, cfg, quiet=True)
     return Path(folder, "weights"), data
+
+
+# nbs/34c_ablations.ipynb, cell 7b5e88dc
+def test_eyes_that_name_rightly_are_judged_right():
+    torch.manual_seed(0)
+    data = load_data("toybox:val:4")
+    model = VisionLLMv1.assemble(replace(VisionLLMv1Config.tiny(), categories=tuple(data.categories)), vocabulary_for(data))
+    blank = sight(model, data)
+    objects = sum(len(data.records(i)) for i in range(4))
+    assert blank["n"] == objects and blank["found"] < 0.3 and blank["named"] < 0.5      # random weights
+
+    told = [text for i in range(4) for text in descriptions(data, data.sample(i, image=False))]
+    words = [torch.stack([model.language_model.table[model.vocabulary.encode(f" {w}")].mean(0) for w in text.replace(":", "").split() if w in (*CATEGORIES, *COLORS)]).sum(0) for text in told]
+    class Perfect(torch.nn.Module):
+        "Sounds like the class and colours of each object, in their order."
+        def __init__(self): super().__init__(); self.at = 0
+        def forward(self, e):
+            self.at = self.at % len(words) + len(e)  # the next scene, or from the beginning
+            return torch.stack(words[self.at - len(e) : self.at])
+    model.decoder.see = Perfect()
+    model.match = lambda batch, tokens: [(torch.arange(len(s.labels)), torch.arange(len(s.labels))) for s in batch.samples]
+    assert sight(model, data)["named"] > 0.9 and sight(model, data, batch=2)["n"] == objects
 
 
 # nbs/34c_ablations.ipynb, cell e65a1246
@@ -74,6 +101,6 @@ def test_variants_are_trained_scored_and_kept():
         assert rows[0]["Δ detect AP"] == 0 and abs(rows[1]["Δ detect AP"] - lost) < 1e-9
         with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are as shipped, LoRA"):
             ablate("1-detection", start, data, data, out, names=["no tea"], **how)
-        with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 1-detection, 2-all"):
+        with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 0-eyes, 1-detection, 2-all"):
             ablate("9-tea", start, data, data, out, **how)
         with pytest.raises(ValueError, match="holds no finished variant"): collect(Path(folder, "run"), Path(folder, "x"))
