@@ -27,13 +27,13 @@ def deformable_sample(
     b, _, heads, _ = values.shape
     values = values.permute(0, 2, 3, 1).flatten(0, 1)                    # (b*heads, d/heads, n)
     values = values.to(locations.dtype)
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2) # (levels, b*heads, q, p, 2)
-    weights = weights.permute(3, 0, 2, 1, 4).flatten(1, 2).unsqueeze(2) # (levels, b*heads, 1, q, p)
+    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2) # (levels, b*heads, p, q, 2)
+    weights = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2) # (levels, b*heads, 1, p, q)
     total = 0
     for level, level_values in enumerate(values.split([h * w for h, w in shapes], dim=-1)):
         level_map = level_values.unflatten(-1, shapes[level])             # (b*heads, d/heads, h, w)
         seen = F.grid_sample(level_map, grids[level], align_corners=False)
-        total = total + (seen * weights[level]).sum(-1)                   # (b*heads, d/heads, q)
+        total = total + (seen * weights[level]).sum(2)                    # (b*heads, d/heads, q)
     return total.unflatten(0, (b, heads)).flatten(1, 2).transpose(1, 2)
 
 # %% ../../nbs/21_deformable.ipynb #efd4bd6d
