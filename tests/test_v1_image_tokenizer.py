@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from dataclasses import replace
 from itertools import permutations
-from torch import nn
+from torch import Tensor, nn
 
 from visionllm_edu.data.coco import COLOURS, SHAPES, image_to_tensor, shape_polygon
 from visionllm_edu.language.instructions import template_texts
@@ -195,6 +195,9 @@ def test_loss_of_sets_empty_sets_and_crowds():
     for name in ("objectness", "center"): torch.testing.assert_close(loss(boxes.flip(0))[name], loss(boxes)[name])
     empty = loss(boxes[:0])
     assert empty["objectness"] > 0 and empty["center"] == 0 and empty["extent"] == 0
+    nobody = small_tokenizer(helpers=4, **aids)(random_maps())                # no sample has objects to show
+    none = replace(nobody, **{k: x[:0] for k, x in vars(nobody).items() if isinstance(x, Tensor)}, layers=[])
+    assert tokenizer_loss(replace(none, proposals=None, helpers=None), [], [], cfg) == {}
     crowd, = some_boxes(25)
     assert len(plain_matches(tokens, [crowd], cfg)[0][0]) == 10 and all(v.isfinite() for v in loss(crowd).values())
 

@@ -27,6 +27,7 @@ from visionllm_edu.v1.model import (
     template_vocabulary, true_boxes,
 )
 from visionllm_edu.v1.reading import ToldBatch, ToldMixture, refusals
+from visionllm_edu.vision.backbone import BackboneConfig
 from visionllm_edu.vision.deformable import DeformableConfig
 from visionllm_edu.vision.matching import hungarian
 
@@ -241,6 +242,32 @@ def test_tokens_show_the_scene_and_know_shapes():
     terms["shape"].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tokenizer.decoder.parameters())
     assert all(p.grad is None for p in model.decoder.parameters())
+
+
+# nbs/33_v1_model.ipynb, cell e17e2ee6
+def test_helpers_learn_boxes_words_and_shapes():
+    torch.manual_seed(0)
+    data, cfg = scenes(), VisionLLMv1Config.tiny()
+    cfg = replace(cfg, tokenizer=replace(cfg.tokenizer, proposals=True, box_references=True, fine_map=True, helpers=6, shape_weight=20.0),
+                  backbone=replace(cfg.backbone, fine_map=True), decoder=replace(cfg.decoder, naming_weight=1.0))
+    model = build(cfg, template_vocabulary(data.categories)).train()
+    for head in (*model.tokenizer.center, *model.tokenizer.extent): torch.nn.init.normal_(head[-1].weight, std=0.1)  # not at rest
+    asked = Instruction("segment", tuple(data.categories), num_points=8)
+    s = make_task(data[0], asked, data.categories, told=[data.categories[c] for c in data[0].labels])
+    batch = model.collate([replace(s, purpose="eyes")])
+    tokens = model.see(batch.pixels, [s.instruction.text])
+    on = true_boxes(s)[:1].expand(1, 6, 4)
+    helpers = replace(tokens.helpers, start=on)
+    terms = model._eyes_losses(batch, replace(tokens, helpers=helpers), model.match(batch, tokens))
+    assert {"helper", "helper_naming", "helper_shape"} <= terms.keys()
+    for name in ("helper", "helper_naming", "helper_shape"):
+        model.zero_grad(), terms[name].backward(retain_graph=True)
+        assert model.tokenizer.helper.grad.abs().sum() > 0 and model.backbone.fine[0].weight.grad.abs().sum() > 0, name
+    away = replace(tokens, helpers=replace(helpers, start=on * 0 + torch.tensor([0.01, 0.01, 0.01, 0.01])))
+    lost = model._eyes_losses(batch, away, model.match(batch, tokens))
+    assert "helper_naming" not in lost and lost["helper"] == 0 and lost["helper_shape"] == 0
+    with pytest.raises(ValueError, match="one makes the map, the other reads it"):
+        build(replace(cfg, backbone=BackboneConfig.tiny()), template_vocabulary(data.categories))
 
 
 # nbs/33_v1_model.ipynb, cell f6e0aa43

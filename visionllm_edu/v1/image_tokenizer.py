@@ -254,11 +254,12 @@ def tokenizer_loss(
     total = shared_count(sum(map(len, boxes)))
     proposed = {} if tokens.proposals is None else {
         "proposal": cfg.proposal_weight * proposal_loss(tokens.proposals, boxes, cfg)}
+    helped = _helper_loss(tokens.helpers, boxes, cfg)
     if not boxes: return {}
     names = ("objectness", "center", "extent") if cfg.extent_weight else ("objectness", "center")
     said = {name: getattr(cfg, f"{name}_weight") * sum(term) / total
             for name, term in zip(names, zip(*terms))}
-    return said | proposed | _helper_loss(tokens.helpers, boxes, cfg)
+    return said | proposed | helped
 
 
 def overlaps(
@@ -278,8 +279,9 @@ def _helper_loss(helpers: ImageTokens | None, boxes: list[Tensor], cfg) -> dict[
     if helpers is None: return {}
     matches = [overlaps(start, box) for start, box in zip(helpers.start, boxes)]
     layers = [*helpers.layers, (helpers.objectness, helpers.centers, helpers.extents)]
+    total = shared_count(sum(len(q) for q, _ in matches))  # by all processes
+    if not boxes: return {}
     terms = [_layer_loss(*layer, boxes, matches, cfg)[1:] for layer in layers]
-    total = shared_count(sum(len(q) for q, _ in matches))
     center, extent = (sum(term) / total for term in zip(*terms))
     return {"helper": cfg.helper_weight * (cfg.center_weight * center + cfg.extent_weight * extent)}
 
@@ -325,8 +327,9 @@ def home_cells(
 
 def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConfig) -> Tensor:
     "Focal loss of all cells, L1 and GIoU of the cells near an object; ours, per object."
-    every, objects = torch.cat(boxes), sum(map(len, boxes))
-    of = torch.arange(len(boxes)).repeat_interleave(torch.tensor([len(box) for box in boxes]))
+    every, objects = torch.cat([found.centers.new_zeros(0, 4), *boxes]), sum(map(len, boxes))
+    counts = torch.tensor([len(box) for box in boxes], dtype=torch.long)
+    of = torch.arange(len(boxes)).repeat_interleave(counts)
     home, near = home_cells(every, found.shapes)  # (objects, cells)
     truth = torch.zeros_like(found.objectness).index_add(0, of.to(every.device), home.to(every))
     n, k = near.nonzero(as_tuple=True)
