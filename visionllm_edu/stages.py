@@ -26,7 +26,7 @@ from .v1.reading import READING
 from .weights import CHECKOUT, atomic
 
 # %% ../nbs/34b_stages.ipynb #3b9c0bbd
-COURSE_MINUTES = 180.0  # of all stages together
+COURSE_MINUTES = 168.0  # of all stages together
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 POINTING = {"detect": 0.5, "ground": 5.0, "caption": 1.0, "answer": 2.0}
 COMPARING = {"ground": 2.0, "answer": 2.0}
@@ -59,7 +59,7 @@ def v1_stages(
                          **medium),
         "1-detection": Recipe({"detect": 1.0}, minutes=8 * share, language_rate=0.2,
                               full_list=0.4, **seeing),
-        "2-all-tasks": Recipe(EVERYTHING, minutes=58 * share, language_rate=0.3, other_ranges=0.2,
+        "2-all-tasks": Recipe(EVERYTHING, minutes=46 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #37a650fa
