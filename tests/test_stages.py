@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.stages import Sketches, train_stages, v1_stages
+from visionllm_edu.stages import Sketches, hand_over, stage_cards, train_stages, v1_stages
 from visionllm_edu.train import Recipe, read_losses, train_v1
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
 
@@ -38,14 +38,16 @@ def test_frozen_parts_stay():
         assert {k.split(".")[0] for k in second if not torch.equal(first[k], second[k])} == {"decoder"}     # words teach the LM alone
 
 
+# nbs/34b_stages.ipynb, cell 032c05e3
+class PowerCut(Callback):
+    "Ends the run in a stage's first step, once."
+    def __init__(self, stage): self.stage = stage
+    def on_train_batch_end(self, trainer, *_):
+        if self.stage in str(trainer.callbacks[2].out): raise RuntimeError("power cut")
+
+
 # nbs/34b_stages.ipynb, cell 60c63dec
 def test_stopped_course_goes_on():
-    class PowerCut(Callback):
-        "Ends the run in a stage's first step, once."
-        def __init__(self, stage): self.stage = stage
-        def on_train_batch_end(self, trainer, *_):
-            if self.stage in str(trainer.callbacks[2].out): raise RuntimeError("power cut")
-
     with TemporaryDirectory() as folder:
         data, cfg, options = load_data("toybox:train:4"), VisionLLMv1Config.tiny(), {"quiet": True, "checkpoint_minutes": 0}
         train_stages(data, tiny_course(), Path(folder, "a"), cfg, **options)
@@ -55,6 +57,24 @@ def test_stopped_course_goes_on():
         train_stages(data, tiny_course(), Path(folder, "b"), cfg, resume=True, **options)
         a, b = (load_file(Path(folder, x, "2-all-tasks", "weights", "model.safetensors")) for x in "ab")
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+# nbs/34b_stages.ipynb, cell d1a444d8
+def test_a_course_that_was_handed_over_goes_on_elsewhere():
+    with TemporaryDirectory() as folder:
+        here, there, data = Path(folder, "a"), Path(folder, "b"), load_data("toybox:train:4")
+        course, cfg, how = dict([*tiny_course().items()][-4:]), VisionLLMv1Config.tiny(), {"quiet": True, "checkpoint_minutes": 0}
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_stages(data, course, here, cfg, callbacks=[PowerCut("1-review")], **how)
+        hand_over(here, there)
+        assert not (there / "0-eyes" / "weights").exists() and (there / "1-detection" / "weights").exists()
+        assert (there / "1-review" / "last.ckpt").exists() and not list(there.glob("1-detection/last.ckpt*"))
+        for out in (here, there): train_stages(data, course, out, cfg, resume=True, **how)
+        a, b = (load_file(Path(out, "2-all-tasks", "weights", "model.safetensors")) for out in (here, there))
+        assert all(torch.equal(x, b[k]) for k, x in a.items())
+        assert [f.name for f in stage_cards(there)] == [*course]
+        with pytest.raises(ValueError, match="exists; give a new folder"): hand_over(here, there)
+        with pytest.raises(ValueError, match="holds no stages"): hand_over(folder, Path(folder, "c"))
 
 
 # nbs/34b_stages.ipynb, cell 9968221a

@@ -170,7 +170,7 @@ def _check_run(a, *stages: str) -> None:
     "ValueError where a run would be lost, or a number makes no sense."
     if not 0 <= a.checkpoint_minutes < math.inf:
         raise ValueError(f"--checkpoint-minutes is {a.checkpoint_minutes}; accepted are 0 and more")
-    held = any(Path(a.out, s, "last.ckpt").exists() for s in stages or ("",))
+    held = any(Path(a.out, s, name).exists() for s in stages or ("",) for name in ("last.ckpt", "done.json"))
     if held and not (a.resume or a.overwrite) and os.environ.get("LOCAL_RANK", "0") == "0":
         raise ValueError(f"{a.out} holds a run: go on with --resume, begin anew with --overwrite, "
                          "or give another --out")

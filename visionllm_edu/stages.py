@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['COURSE_MINUTES', 'TALKING', 'POINTING', 'COMPARING', 'REVIEWING', 'SHOWING', 'EVERYTHING', 'v1_stages',
-           'train_stages', 'machine', 'commit', 'Sketches']
+           'train_stages', 'machine', 'commit', 'in_order', 'stage_cards', 'hand_over', 'Sketches']
 
 # %% ../nbs/34b_stages.ipynb #4ca96796
 import json
 import os
 import platform
+import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,10 +25,10 @@ from .plot import show_grid
 from .train import (
     V1, Clock, Course, Recipe, data_card, differences, process_rank, train_model)
 from .v1.reading import READING
-from .weights import CHECKOUT, atomic
+from .weights import CHECKOUT, atomic, digests, write_json
 
 # %% ../nbs/34b_stages.ipynb #3b9c0bbd
-COURSE_MINUTES = 168.0  # of all stages together
+COURSE_MINUTES = 180.0  # of all stages together
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 POINTING = {"detect": 0.5, "ground": 5.0, "caption": 1.0, "answer": 2.0}
 COMPARING = {"ground": 2.0, "answer": 2.0}
@@ -40,7 +42,7 @@ def v1_stages(
     seed: int = 0,
 ) -> dict[str, Recipe]:
     "The stages of v1's training by name: words, eyes, detection, all tasks (paper §4.1)."
-    share, medium = minutes / COURSE_MINUTES, dict(seed=seed, matmul="medium")
+    share, medium = minutes / 270, dict(seed=seed, matmul="medium")  # the shares below add up to 270
     reading = dict(source="words", full_list=0.2, **medium)
     seeing = dict(batch_size=8, rehearsal=0.25, rehearsed=4, strangers=0.4, **medium)
     return {
@@ -59,7 +61,8 @@ def v1_stages(
                          **medium),
         "1-detection": Recipe({"detect": 1.0}, minutes=8 * share, language_rate=0.2,
                               full_list=0.4, **seeing),
-        "2-all-tasks": Recipe(EVERYTHING, minutes=46 * share, language_rate=0.3, other_ranges=0.2,
+        "1-review": Recipe(REVIEWING, 32, minutes=22 * share, language_rate=0.5, **reading),
+        "2-all-tasks": Recipe(EVERYTHING, minutes=126 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #37a650fa
@@ -84,7 +87,7 @@ def train_stages(
         else:
             model = train_model(course, data, recipe, folder, None if start else cfg,
                                 resume and begun, start=start, **options)
-            if not process_rank()[0]: _note(done, {"machine": machine(), "commit": commit()})
+            if not process_rank()[0]: write_json(done, _ended(folder))
         start = folder / "weights"
     return model or course.kind.from_pretrained(start)
 
@@ -98,8 +101,12 @@ def _check_same(folder: Path, data: CocoData, recipe: Recipe) -> None:
                                "resume it with the same, or give another folder")
 
 
-def _note(path: Path, content: dict) -> None:
-    with atomic(path) as tmp: tmp.write_text(json.dumps(content) + "\n")
+def _ended(folder: Path) -> dict:
+    "How a stage ended: steps, minutes, where, by which code, and the digest of its weights."
+    state = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=False)
+    seconds = next(c["seconds"] for c in state["callbacks"].values() if "seconds" in c)
+    return {"steps": state["global_step"], "minutes": round(seconds / 60, 1), "machine": machine(),
+            "commit": commit(), "made": digests(folder / "weights")["model.safetensors"]}
 
 # %% ../nbs/34b_stages.ipynb #4fe7df25
 def machine() -> str:
@@ -122,6 +129,43 @@ def commit() -> str:
     except FileNotFoundError: return "unknown"
     if found.returncode: return "unknown"
     return found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+# %% ../nbs/34b_stages.ipynb #8e60edd9
+def in_order(cards: Mapping[Path, dict]) -> list[Path]:
+    "Folders of stages as they followed each other: each `recipe.json` notes the weights it began with."
+    after, order, made = {card.get("start"): folder for folder, card in cards.items()}, [], None
+    while made in after and len(order) < len(cards):
+        order.append(after[made])
+        done = order[-1] / "done.json"
+        if not done.exists(): break
+        made = json.loads(done.read_text())["made"]
+    return order if len(order) == len(cards) else [*cards]
+
+
+def stage_cards(run: str | Path) -> dict[Path, dict]:
+    "Folder to `recipe.json` of all stages of a course, in order; ValueError where there are none."
+    held = {p: json.loads((p / "recipe.json").read_text()) for p in sorted(Path(run).iterdir())
+            if (p / "recipe.json").exists()}
+    if not held: raise ValueError(f"{run} holds no stages; accepted is what train_stages wrote")
+    return {folder: held[folder] for folder in in_order(held)}
+
+
+def hand_over(
+    run: str | Path,  # folder of `train_stages`
+    out: str | Path,  # a new folder
+) -> Path:
+    "Copies what it takes to go on elsewhere. Returns the new folder; ValueError if it exists."
+    folders, out = [*stage_cards(run)], Path(out)
+    if out.exists(): raise ValueError(f"{out} exists; give a new folder")
+    finished = [f for f in folders if (f / "done.json").exists()]
+    for folder in folders:
+        if folder not in finished: shutil.copytree(folder, out / folder.name)
+        elif folder == finished[-1]:
+            shutil.copytree(folder, out / folder.name, ignore=shutil.ignore_patterns("last.ckpt*"))
+        else:
+            (out / folder.name).mkdir(parents=True)
+            for name in ("recipe.json", "done.json", "losses.csv"): shutil.copy2(folder / name, out / folder.name)
+    return out
 
 # %% ../nbs/34b_stages.ipynb #52c70a53
 class Sketches(Callback):
