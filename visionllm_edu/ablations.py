@@ -74,7 +74,7 @@ def restart(
     settings: dict,     # what is to differ
     out: str | Path,    # folder for the weights to begin with
 ) -> Path:
-    "The same weights under other settings; parts that these don't have, or in another shape, are left out."
+    "The same weights under other settings; parts that these lack, or shape otherwise, are left out."
     model = VisionLLMv1.from_pretrained(start)
     torch.manual_seed(0)  # for parts that the model did not have before
     new = VisionLLMv1.assemble(changed(model.cfg, settings), model.vocabulary)

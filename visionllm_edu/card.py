@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
 from .settings import OnDisk
 from .stages import stage_cards
 from .train import read_rows

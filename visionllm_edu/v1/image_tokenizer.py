@@ -293,7 +293,8 @@ def _layer_loss(objectness, centers, extents, boxes, matches, cfg) -> tuple[Tens
     index = tuple(x.to(objectness.device) for x in match_index(matches))
     true = torch.cat([box[n] for box, (_, n) in zip(boxes, matches)])
     said = torch.cat([centers[index], extents[index]], 1)
-    truth = torch.zeros_like(objectness).index_put(index, torch.ones(len(said)).to(said))
+    truth = torch.zeros_like(objectness)
+    truth[index] = 1.0
     return (focal_loss(objectness, truth), *_box_terms(said, true))
 
 
@@ -331,11 +332,13 @@ def proposal_loss(found: Proposals, boxes: list[Tensor], cfg: ImageTokenizerConf
     counts = torch.tensor([len(box) for box in boxes], dtype=torch.long)
     of = torch.arange(len(boxes)).repeat_interleave(counts)
     home, near = home_cells(every, found.shapes)  # (objects, cells)
-    truth = torch.zeros_like(found.objectness).index_add(0, of.to(every.device), home.to(every))
+    of, truth = of.to(every.device), torch.zeros_like(found.objectness)
+    n, k = home.nonzero(as_tuple=True)
+    truth[of[n], k] = 1.0
     n, k = near.nonzero(as_tuple=True)
-    i = of.to(every.device)[n]
+    i = of[n]
     center, extent = _box_terms(torch.cat([found.centers[i, k], found.extents[i, k]], 1), every[n])
-    wrong = cfg.objectness_weight * focal_loss(found.objectness, truth.clamp(max=1))
+    wrong = cfg.objectness_weight * focal_loss(found.objectness, truth)
     off = cfg.center_weight * center + cfg.extent_weight * extent
     return wrong / shared_count(objects) + off / shared_count(len(n))
 
