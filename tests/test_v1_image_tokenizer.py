@@ -85,18 +85,6 @@ def test_many_helpers_learn_from_one_object():
     assert of(far) < 1e-4                                             # what becomes of those two is nobody's concern
 
 
-# nbs/31_image_tokenizer.ipynb, cell bbb70b2c
-def test_losses_take_half_precision():
-    tokenizer, boxes = small_tokenizer(helpers=6, **aids).train(), some_boxes(3, 0)
-    with torch.autocast("cpu", dtype=torch.bfloat16): tokens = tokenizer(random_maps())
-    assert tokens.objectness.dtype == torch.bfloat16
-    cfg = tokenizer.cfg
-    losses = tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg)
-    assert {"objectness", "center", "extent", "proposal", "helper"} == losses.keys()
-    assert all(x.isfinite() for x in losses.values())
-    sum(losses.values()).backward()
-
-
 # nbs/31_image_tokenizer.ipynb, cell 9a2129b0
 def plain_matches(tokens, boxes, cfg):
     "Matches of the last layer by `match_cost` alone."
@@ -212,6 +200,18 @@ def test_loss_of_sets_empty_sets_and_crowds():
     assert tokenizer_loss(replace(none, proposals=None, helpers=None), [], [], cfg) == {}
     crowd, = some_boxes(25)
     assert len(plain_matches(tokens, [crowd], cfg)[0][0]) == 10 and all(v.isfinite() for v in loss(crowd).values())
+
+
+# nbs/31_image_tokenizer.ipynb, cell bbb70b2c
+def test_losses_take_half_precision():
+    tokenizer, boxes = small_tokenizer(helpers=6, **aids).train(), some_boxes(3, 0)
+    with torch.autocast("cpu", dtype=torch.bfloat16): tokens = tokenizer(random_maps())
+    assert tokens.objectness.dtype == torch.bfloat16
+    cfg = tokenizer.cfg
+    losses = tokenizer_loss(tokens, boxes, plain_matches(tokens, boxes, cfg), cfg)
+    assert {"objectness", "center", "extent", "proposal", "helper"} == losses.keys()
+    assert all(x.isfinite() for x in losses.values())
+    sum(losses.values()).backward()
 
 
 # nbs/31_image_tokenizer.ipynb, cell b0d9b518
