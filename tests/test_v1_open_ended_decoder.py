@@ -96,6 +96,19 @@ def test_ties_start_as_the_tokens_themselves():
     assert (tokens - decoder.see(e)).flatten(0, 1).std(0).mean() < 0.04     # places are quiet
 
 
+# nbs/32_open_ended_decoder.ipynb, cell 84d4b561
+def test_with_boxes_a_token_says_how_large_it_is():
+    decoder = small_decoder(boxes=True)
+    prompts, e, centers = request(decoder)
+    small, large = torch.full_like(centers, 0.1), torch.full_like(centers, 0.5)
+    assert torch.equal(decoder.image_tokens(e, centers, small), decoder.image_tokens(e, centers, large))    # at first
+    nn.init.normal_(decoder.size.weight, std=0.1)
+    assert not torch.allclose(decoder.read(prompts, e, centers, small).ties, decoder.read(prompts, e, centers, large).ties)
+    with pytest.raises(ValueError, match=r"boxes=True needs extents \(3, 4, 2\), got None"): decoder.read(prompts, e, centers)
+    plain = small_decoder()
+    assert torch.equal(plain.read(prompts, e, centers).ties, plain.read(prompts, e, centers, small).ties)   # not asked for
+
+
 # nbs/32_open_ended_decoder.ipynb, cell dfebe80c
 def slot_by_slot(decoder, context, blocks):
     "Hidden states (1, s, d) of one block, in s passes."

@@ -44,8 +44,8 @@ def read_something(model: VisionLLMv1, sets: int) -> Context:
     width = model.cfg.tokenizer.deformable.d_model
     made = torch.Generator().manual_seed(0)
     embeddings = torch.randn(1, sets, width, generator=made)
-    centers = torch.rand(1, sets, 2, generator=made)
-    return model.decoder.read([model.vocabulary.encode(prompt)], embeddings, centers)
+    centers, extents = torch.rand(2, 1, sets, 2, generator=made)
+    return model.decoder.read([model.vocabulary.encode(prompt)], embeddings, centers, extents)
 
 
 @torch.no_grad()

@@ -185,7 +185,7 @@ class TokenByToken(VisionLLMv1):
         "L_tok as ever, and L_dec of sentences."
         for s in batch.samples: self.named(s.instruction)
         tokens = self.see(batch.pixels, [s.instruction.text for s in batch.samples])
-        context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers)
+        context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers, tokens.extents)
         room = self.noise * self.cfg.tokenizer.queries
         said = sentence_loss(self.decoder, context, batch.samples, room)
         boxes = [true_boxes(s).to(self.device) for s in batch.samples]
@@ -207,7 +207,7 @@ class TokenByToken(VisionLLMv1):
         pixels = torch.stack([image_to_tensor(i, self.cfg.image_size) for i in images])
         tokens = self.see(pixels.to(self.device), [i.text for i in instructions])
         prompts = [v.encode(i.text) for i in instructions]
-        context = self.decoder.read(prompts, tokens.embeddings, tokens.centers)
+        context = self.decoder.read(prompts, tokens.embeddings, tokens.centers, tokens.extents)
         said = write_objects(self.decoder, context, named, min(most or 10**6, self.cfg.tokenizer.queries), self.noise)
         return [_as_reply(*one, threshold, v) for one in zip(said, named, images, instructions)]
 

@@ -203,7 +203,7 @@ class Responding:
         pixels = torch.stack([image_to_tensor(i, self.cfg.image_size) for i in images])
         tokens = self.see(pixels.to(self.device), [i.text for i in instructions])
         prompts = [self.vocabulary.encode(i.text) for i in instructions]
-        context = self.decoder.read(prompts, tokens.embeddings, tokens.centers)
+        context = self.decoder.read(prompts, tokens.embeddings, tokens.centers, tokens.extents)
         of = {is_text: [k for k, i in enumerate(instructions) if i.is_text == is_text]
               for is_text in (True, False)}
         said = write_words(self.decoder, context, of[True]) | fill_sets(

@@ -57,7 +57,7 @@ class ImageTokens:
     embeddings: Tensor  # (b, m, d) e_i
     centers: Tensor  # (b, m, 2) l_i, normalised (x, y)
     objectness: Tensor  # (b, m) logits
-    extents: Tensor  # (b, m, 2) width and height in [0, 1], used in training alone
+    extents: Tensor  # (b, m, 2) width and height in [0, 1]
     layers: list[tuple[Tensor, Tensor, Tensor]]  # (objectness, centers, extents), earlier layers
     proposals: "Proposals | None" = None
     start: Tensor | None = None  # (b, m, 2 or 4) where the queries began

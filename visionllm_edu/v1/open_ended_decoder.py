@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
-from ..language.language_model import Echo, LanguageModel
+from ..language.language_model import Echo, LanguageModel, cache_of
 from ..language.vocabulary import Vocabulary
 from ..vision.deformable import point_position
 from ..vision.matching import shared_count
@@ -108,10 +108,8 @@ class Context:
 
     def select(self, which: list[int]) -> "Context":
         "The context of some samples alone."
-        cache = DynamicCache()
-        for k, layer in enumerate(self.cache.layers):
-            cache.update(layer.keys[which], layer.values[which], k)
-        return Context(cache, self.valid[which], self.length[which], self.ties[which])
+        rows = torch.tensor(which, dtype=torch.long, device=self.valid.device)
+        return Context(cache_of(self.cache, rows), self.valid[rows], self.length[rows], self.ties[rows])
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #bff47323
 @dataclass
@@ -124,6 +122,7 @@ class OpenEndedDecoderConfig:
     refusal_weight: float = 0.0  # of `<eos>` in the place of a class: this is not what was asked for
     echo: bool = False      # every token of an instruction hears the two before it: ours
     naming_weight: float = 0.0  # of the words that an image token should sound like
+    boxes: bool = False     # an image token says how wide and how high it is, too: ours
     places: int = 400       # format tokens per image that L_dec sees in training, drawn by sets
     smoothing: float = 0.0  # standard deviation, in bins, of a coordinate's target; 0 as the paper
     distance_weight: float = 0.0  # weight of the expected distance from the truth; 0 as the paper
@@ -136,7 +135,7 @@ class OpenEndedDecoderConfig:
     @classmethod
     def mini(cls):
         return cls(smoothing=2.0, distance_weight=10.0, refusal_weight=1.0, echo=True,
-                   naming_weight=1.0)
+                   naming_weight=1.0, boxes=True)
 
     @classmethod
     def paper(cls): return cls(max_words=256)
@@ -179,27 +178,36 @@ class InstructionReader(nn.Module):
         self.see = nn.Sequential(nn.Linear(d_token, d), nn.GELU(), nn.Linear(d, d))
         self.place = nn.Linear(d, d)
         self.tie = nn.Linear(d, d)
+        self.size = nn.Linear(d, d) if cfg.boxes else None
         self.along = nn.Linear(4 * PHASE_WAVES, d)
         self.shape = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d))
         self.echo = Echo(d) if cfg.echo else None
         nn.init.eye_(self.tie.weight), nn.init.zeros_(self.tie.bias)
         nn.init.normal_(self.place.weight, std=0.005)
         nn.init.normal_(self.along.weight, std=0.05)
+        if cfg.boxes: nn.init.zeros_(self.size.weight), nn.init.zeros_(self.size.bias)
 
-    def image_tokens(self, embeddings: Tensor, centers: Tensor) -> Tensor:
-        "The tokens as the LM sees them, (b, m, d): what (e_i) plus where (l_i)."
-        where = point_position(centers, self.place.in_features, temperature=1 / 64)
-        return self.see(embeddings) + self.place(where)
+    def image_tokens(
+        self, embeddings: Tensor, centers: Tensor, extents: Tensor | None = None
+    ) -> Tensor:
+        "The tokens as the LM sees them, (b, m, d): what (e_i), where (l_i), with `boxes` how large."
+        waves = lambda pair: point_position(pair, self.place.in_features, temperature=1 / 64)
+        seen = self.see(embeddings) + self.place(waves(centers))
+        return seen if self.size is None else seen + self.size(waves(extents))
 
     def read(
         self,
         prompts: list[list[int]],  # b instructions as ids, with one `<image>` each
         embeddings: Tensor,        # (b, m, d_token) e_i
         centers: Tensor,           # (b, m, 2) l_i in [0, 1]
+        extents: Tensor | None = None,  # (b, m, 2) widths and heights in [0, 1], for `boxes`
     ) -> Context:
         "Puts the image tokens in place of `<image>`, and reads; ValueError if that can't be done."
         _check_request(prompts, embeddings, centers, self.see[0].in_features, self.vocabulary)
-        return self.read_tokens(prompts, self.image_tokens(embeddings, centers))
+        if self.size is not None and (extents is None or extents.shape != centers.shape):
+            raise ValueError(f"a decoder with boxes=True needs extents {tuple(centers.shape)}, "
+                             f"got {None if extents is None else tuple(extents.shape)}")
+        return self.read_tokens(prompts, self.image_tokens(embeddings, centers, extents))
 
     def words(self, ids: Tensor) -> Tensor:  # (n,) -> (n, d)
         "Embeddings of an instruction; with `echo`, each with something of the two before it."
