@@ -23,8 +23,8 @@ from visionllm_edu.language.instructions import Instruction, sets_to_text
 from visionllm_edu.settings import from_plain, without_downloads
 from visionllm_edu.v1.answering import outputs_of
 from visionllm_edu.v1.model import (
-    SIZES, VisionLLMv1, VisionLLMv1Config, alike, build, class_targets, lesson_of, only,
-    pairing_cost, places_of, template_vocabulary, true_boxes,
+    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, lesson_of, only, pairing_cost,
+    template_vocabulary, true_boxes,
 )
 from visionllm_edu.v1.reading import ToldBatch, ToldMixture, refusals
 from visionllm_edu.vision.backbone import BackboneConfig
@@ -99,21 +99,6 @@ def test_lessons_in_words_and_with_little_room():
     outlines = six_tasks(data)[1]
     asked, targets, _ = lesson_of(outlines, (torch.arange(4), torch.arange(4)), torch.rand(10, 2), v, places=40)
     assert len(targets) == 2 * 17 and len(set(asked.tie[0].tolist())) == 2                     # room for two sets of 17
-
-
-# nbs/33_v1_model.ipynb, cell cded360b
-def test_groups_of_alike_length():
-    assert alike([(50, 5), (100, 400), (50, 6), (100, 390)]) == [[0, 2], [3, 1]]
-    assert alike([(50, 5)]) == [[0]] and alike([(50, 5)] * 4) == [[0, 1, 2, 3]]     # nothing to save
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        lengths = [(int(rng.integers(1, 200)), int(rng.integers(0, 400))) for _ in range(int(rng.integers(1, 9)))]
-        groups = alike(lengths)
-        assert sorted(i for rows in groups for i in rows) == list(range(len(lengths))) and len(groups) <= 3
-    v = template_vocabulary()
-    for s in six_tasks(scenes()):
-        match = torch.arange(len(s.labels)), torch.arange(len(s.labels))
-        for most in (40, 400): assert len(lesson_of(s, match, torch.rand(10, 2), v, most)[1]) == places_of(s, v, most)
 
 
 # nbs/33_v1_model.ipynb, cell aea7b944

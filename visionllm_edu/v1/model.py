@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'scene_boxes', 'class_targets',
-           'pairing_cost', 'lesson_of', 'places_of', 'alike', 'only', 'Learning', 'VisionLLMv1']
+           'pairing_cost', 'lesson_of', 'only', 'Learning', 'VisionLLMv1']
 
 # %% ../../nbs/33_v1_model.ipynb #bfcb0ece
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -173,27 +172,6 @@ def lesson_of(
     shares[:, 0] = 1  # and its class weighs 1, whatever the number of points
     return Blocks.sets([row], [q]), targets.flatten(), shares.flatten()
 
-# %% ../../nbs/33_v1_model.ipynb #bb41efc0
-def places_of(sample: TaskSample, vocabulary: Vocabulary, most: int) -> int:
-    "How many places its lesson has at most; `most` is about the room for sets."
-    if sample.instruction.is_text: return 1 + len(vocabulary.encode(sample.answer))
-    n = len(vocabulary.query_row(sample.instruction.points_per_set))
-    return n * min(len(sample.labels), max(1, most // n))
-
-
-def alike(
-    lengths: list[tuple[int, int]],  # per sample, of its prompt and of its answer
-    most: int = 3,                   # groups
-    worth: int = 60,                 # places that must be saved for a group more
-) -> list[list[int]]:
-    "The samples in groups of alike length: those in which the least is padded."
-    order = sorted(range(len(lengths)), key=lambda i: sum(lengths[i]))
-    padded = lambda group: len(group) * sum(max(lengths[i][k] for i in group) for k in (0, 1))
-    cuts = (c for n in range(most) for c in combinations(range(1, len(order)), n))
-    ways = [[order[a:b] for a, b in zip((0, *c), (*c, len(order)))] for c in cuts]
-    return min(ways, key=lambda groups: sum(map(padded, groups)) + worth * len(groups))
-
-
 # %% ../../nbs/33_v1_model.ipynb #fbdd9c51
 def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
     "The tokens of some samples of a batch."
@@ -220,28 +198,18 @@ class Learning:
         tokens = self.see(batch.pixels, [s.instruction.text for s in batch.samples])
         if batch.samples[0].purpose == "eyes":
             return self._eyes_losses(batch, tokens, self.match(batch, tokens))
-        heard = self._read(batch, tokens)
-        logits = self._classes(batch, heard)
+        context = self.decoder.read(batch.prompts, tokens.embeddings, tokens.centers, tokens.extents)
+        logits = self._classes(batch, context)
         matches = self.match(batch, tokens, logits)
-        return (self._decoder_losses(batch, tokens, heard, matches)
+        return (self._decoder_losses(batch, tokens, context, matches)
                 | self._refused(batch, tokens, logits, matches)
                 | self._eyes_losses(batch, tokens, matches))
 
-    def _read(self, batch: Batch, tokens: ImageTokens) -> list[tuple[list[int], Context]]:
-        "The samples in groups of alike length, and what the LM has read for each group."
-        lengths = [(len(ids), places_of(s, self.vocabulary, self.decoder.cfg.places))
-                   for ids, s in zip(batch.prompts, batch.samples)]
-        return [(rows, self.decoder.read([batch.prompts[i] for i in rows], tokens.embeddings[rows],
-                                         tokens.centers[rows], tokens.extents[rows]))
-                for rows in alike(lengths)]
-
-    def _classes(self, batch: Batch, heard: list) -> list[Tensor | None]:
+    def _classes(self, batch: Batch, context: Context) -> list[Tensor | None]:
         "What all sets say in their `<cls>` place, (m, vocabulary) per sample; None for words."
-        said = [None] * len(batch)
-        for rows, context in heard:
-            of = [k for k, i in enumerate(rows) if not batch.samples[i].instruction.is_text]
-            if not of: continue
-            for k, logits in zip(of, self.decoder.class_logits(context.select(of))): said[rows[k]] = logits
+        said, of = [None] * len(batch), [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
+        if not of: return said
+        for i, logits in zip(of, self.decoder.class_logits(context.select(of))): said[i] = logits
         return said
 
     def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
@@ -315,19 +283,17 @@ class Learning:
             total, objects = total + shape_loss(said, true), objects + len(q)
         return {"shape": self.cfg.tokenizer.shape_weight * total / shared_count(objects)}
 
-    def _decoder_losses(self, batch: Batch, tokens: ImageTokens, heard: list, matches) -> dict:
-        "L_dec: what the LLM says in the sets of matched tokens, and in sentences, a pass per group."
+    def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:
+        "L_dec: what the LLM says in the sets of matched tokens, and in sentences, in one pass."
         v, centers = self.vocabulary, tokens.centers.detach().cpu()
         lessons = [lesson_of(s, m, c, v, self.decoder.cfg.places)
                    for s, m, c in zip(batch.samples, matches, centers)]
-        hidden = []
-        for rows, context in heard:
-            said = self.decoder.answer(context, Blocks.merge([lessons[i][0] for i in rows]))
-            hidden += [said[k, : len(lessons[i][1])] for k, i in enumerate(rows)]  # (places, d) each
-        logits = self.decoder.language_model.logits(torch.cat(hidden))
-        targets, shares = (torch.cat([lessons[i][k] for rows, _ in heard for i in rows])
-                           .to(self.device) for k in (1, 2))
-        return decoder_loss(logits, targets, v, self.decoder.cfg, shares)
+        asked, targets, shares = zip(*lessons)
+        hidden = self.decoder.answer(context, Blocks.merge(asked))  # (b, s, d)
+        targets = pad_sequence(targets, True, IGNORE).to(self.device)  # (b, s)
+        shares, known = pad_sequence(shares, True).to(self.device), targets != IGNORE
+        logits = self.decoder.language_model.logits(hidden[known])
+        return decoder_loss(logits, targets[known], v, self.decoder.cfg, shares[known])
 
     def _tokenizer_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict:
         "L_tok of the samples whose tokens have objects to show."
