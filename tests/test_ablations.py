@@ -24,7 +24,7 @@ import torch
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.toybox.world import CATEGORIES
 from visionllm_edu.train import Recipe, vocabulary_for
-from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
+from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config, template_vocabulary
 
 def tiny_start(folder):
     "Weights to begin with."
@@ -59,8 +59,10 @@ def test_eyes_that_name_rightly_are_judged_right():
 
 # nbs/34c_ablations.ipynb, cell e65a1246
 def test_variants_differ_in_what_they_name():
+    vocabulary = template_vocabulary()
     for stage, known in VARIANTS.items():
         for name, variant in known.items():
+            with torch.device("meta"): VisionLLMv1.assemble(changed(VisionLLMv1Config.mini(), variant.settings), vocabulary)  # raises where parts don't fit
             recipe = replace(v1_stages()[stage], **variant.recipe)  # raises for a setting that isn't
             assert (recipe != v1_stages()[stage]) == bool(variant.recipe), name
             for key, value in variant.settings.items():

@@ -23,8 +23,8 @@ from visionllm_edu.language.instructions import Instruction, sets_to_text
 from visionllm_edu.settings import from_plain, without_downloads
 from visionllm_edu.v1.answering import outputs_of
 from visionllm_edu.v1.model import (
-    SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, lesson_of, only, pairing_cost,
-    template_vocabulary, true_boxes,
+    Batch, SIZES, VisionLLMv1, VisionLLMv1Config, build, class_targets, lesson_of, only,
+    pairing_cost, template_vocabulary, true_boxes,
 )
 from visionllm_edu.v1.reading import ToldBatch, ToldMixture, refusals
 from visionllm_edu.vision.backbone import BackboneConfig
@@ -114,6 +114,20 @@ def shaken(model, seed=1):
     with torch.no_grad():
         for p in model.parameters(): p.add_(0.05 * torch.randn_like(p))
     return model
+
+
+# nbs/33_v1_model.ipynb, cell d8f05473
+def test_classes_are_asked_where_sets_are_wanted():
+    data = scenes()
+    model, samples = shaken(tiny_model(data)), six_tasks(data)
+    batch = model.collate(samples[4:] + samples[:4])      # words first, so that rows and samples differ
+    with torch.no_grad():
+        tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
+        context = model.decoder.read(batch.prompts, tokens.embeddings, tokens.centers)
+        some, every = model._classes(batch, context), model.decoder.class_logits(context)
+        words = Batch(batch.pixels[:2], batch.prompts[:2], batch.samples[:2])
+        assert model._classes(words, context.select([0, 1])) == [None, None] == some[:2]
+    for one, known in zip(some[2:], every[2:]): torch.testing.assert_close(one, known, atol=1e-5, rtol=1e-5)
 
 
 # nbs/33_v1_model.ipynb, cell fe3f3a00
@@ -249,7 +263,7 @@ def test_helpers_learn_boxes_words_and_shapes():
     torch.manual_seed(0)
     data, cfg = scenes(), VisionLLMv1Config.tiny()
     cfg = replace(cfg, tokenizer=replace(cfg.tokenizer, proposals=True, box_references=True, fine_map=True, helpers=6, shape_weight=20.0),
-                  backbone=replace(cfg.backbone, fine_map=True), decoder=replace(cfg.decoder, naming_weight=1.0))
+                  backbone=replace(cfg.backbone, fine_map=True), decoder=replace(cfg.decoder, naming_weight=1.0, boxes=True))
     model = build(cfg, template_vocabulary(data.categories)).train()
     for head in (*model.tokenizer.center, *model.tokenizer.extent): torch.nn.init.normal_(head[-1].weight, std=0.1)  # not at rest
     asked = Instruction("segment", tuple(data.categories), num_points=8)
@@ -268,6 +282,11 @@ def test_helpers_learn_boxes_words_and_shapes():
     assert "helper_naming" not in lost and lost["helper"] == 0 and lost["helper_shape"] == 0
     with pytest.raises(ValueError, match="one makes the map, the other reads it"):
         build(replace(cfg, backbone=BackboneConfig.tiny()), template_vocabulary(data.categories))
+    model.zero_grad(), model.losses(model.collate([s]))["coordinate"].backward()      # what the LM says of a box
+    assert model.decoder.size.weight.grad.abs().sum() > 0
+    nn.init.normal_(model.decoder.size.weight, std=0.1)
+    model.zero_grad(), model.losses(model.collate([s]))["coordinate"].backward()      # reaches how the tokenizer sizes it
+    assert model.tokenizer.extent[-1][-1].weight.grad.abs().sum() > 0
 
 
 # nbs/33_v1_model.ipynb, cell f6e0aa43
@@ -369,6 +388,8 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="unknown size 'huge'; accepted are tiny, mini, paper"): VisionLLMv1.build("huge")
     with pytest.raises(ValueError, match="backbone.d_model is 32, tokenizer.deformable.d_model is 64"):
         build(replace(tiny, tokenizer=replace(tiny.tokenizer, deformable=replace(tiny.tokenizer.deformable, d_model=64))), v)
+    with pytest.raises(ValueError, match="decoder.boxes is True, tokenizer.box_references is False"):
+        build(replace(tiny, decoder=replace(tiny.decoder, boxes=True)), v)
 
 
 # nbs/33_v1_model.ipynb, cell 6d91eb17

@@ -38,7 +38,8 @@ class Variant:
 
 
 AS_SHIPPED = "as shipped"
-POINTS = {"tokenizer.box_references": False, "tokenizer.helpers": 0}  # what has no box has no helpers
+POINTS = {"tokenizer.box_references": False,  # and then none to tell, and no helpers on it
+          "tokenizer.helpers": 0, "decoder.boxes": False}
 VARIANTS = {
     "0-eyes": {
         AS_SHIPPED: Variant(),
@@ -52,6 +53,7 @@ VARIANTS = {
         "no naming": Variant(settings={"decoder.naming_weight": 0.0}),
         "no refusals": Variant(settings={"decoder.refusal_weight": 0.0}),
         "no strangers": Variant({"strangers": 0.0}),
+        "sizes not told": Variant(settings={"decoder.boxes": False}),
         "no rehearsal": Variant({"rehearsal": 0.0})},
     "2-all-tasks": {
         AS_SHIPPED: Variant(),

@@ -93,8 +93,8 @@ def build(cfg: VisionLLMv1Config, vocabulary: Vocabulary) -> "VisionLLMv1":
         raise ValueError(f"backbone.fine_map is {cfg.backbone.fine_map}, tokenizer.fine_map is "
                          f"{cfg.tokenizer.fine_map}: one makes the map, the other reads it")
     if cfg.decoder.boxes and not cfg.tokenizer.box_references:
-        raise ValueError("decoder.boxes is True, tokenizer.box_references is False: "
-                         "the LM hears boxes that the tokenizer must look at")
+        raise ValueError("decoder.boxes is True, tokenizer.box_references is False: the LM is told "
+                         "the boxes that queries carry, so set box_references=True")
     guidance = LanguageGuidance(cfg.guidance, TextEncoder(cfg.guidance, vocabulary), d)
     language_model = LanguageModel(cfg.language_model, len(vocabulary), vocabulary.location_ids,
                                    vocabulary.class_ids)

@@ -191,6 +191,9 @@ class InstructionReader(nn.Module):
         self, embeddings: Tensor, centers: Tensor, extents: Tensor | None = None
     ) -> Tensor:
         "The tokens as the LM sees them, (b, m, d): what (e_i), where (l_i), with `boxes` how large."
+        if self.size is not None and (extents is None or extents.shape != centers.shape):
+            raise ValueError(f"a decoder with boxes=True needs extents {tuple(centers.shape)}, "
+                             f"got {None if extents is None else tuple(extents.shape)}")
         waves = lambda pair: point_position(pair, self.place.in_features, temperature=1 / 64)
         seen = self.see(embeddings) + self.place(waves(centers))
         return seen if self.size is None else seen + self.size(waves(extents))
@@ -204,9 +207,6 @@ class InstructionReader(nn.Module):
     ) -> Context:
         "Puts the image tokens in place of `<image>`, and reads; ValueError if that can't be done."
         _check_request(prompts, embeddings, centers, self.see[0].in_features, self.vocabulary)
-        if self.size is not None and (extents is None or extents.shape != centers.shape):
-            raise ValueError(f"a decoder with boxes=True needs extents {tuple(centers.shape)}, "
-                             f"got {None if extents is None else tuple(extents.shape)}")
         return self.read_tokens(prompts, self.image_tokens(embeddings, centers, extents))
 
     def words(self, ids: Tensor) -> Tensor:  # (n,) -> (n, d)
