@@ -64,3 +64,14 @@ def test_three_stages():
         assert set(read_losses(Path(out, "0-autoencoder", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
         assert {"edit", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
         assert model.cfg.categories == tuple(data.categories)
+
+
+# nbs/53b_diffusion_stages.ipynb, cell 5ffe604f
+def test_half_precision_costs_the_same():
+    short = {name: replace(r, steps=2, minutes=None, batch_size=4) for name, r in diffusion_stages().items()}
+    def losses(precision):
+        "The curve of each stage, in two steps."
+        with TemporaryDirectory() as out:
+            train_stages(load_data("toybox:train:16"), short, out, DiffusionConfig.tiny(), quiet=True, accelerator="cpu", course=DIFFUSION, precision=precision)
+            return [loss for name in short for loss in read_losses(Path(out, name, "losses.csv"))["loss"]]
+    assert losses("bf16-mixed") == pytest.approx(losses("32-true"), rel=0.02)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.stages import Sketches, hand_over, stage_cards, train_stages, v1_stages
-from visionllm_edu.train import Recipe, read_losses, train_v1
+from visionllm_edu.train import Recipe, V1, read_losses, train_v1
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
 
 
@@ -36,6 +36,21 @@ def test_frozen_parts_stay():
         assert {k.split(".")[0] for k in boxes if not torch.equal(words[k], boxes[k])} == {"backbone", "guidance", "tokenizer", "decoder"}
         first, second = (load_file(Path(folder, name, "weights", "model.safetensors")) for name in ("0-drills", "0-words"))
         assert {k.split(".")[0] for k in second if not torch.equal(first[k], second[k])} == {"decoder"}     # words teach the LM alone
+
+
+# nbs/34b_stages.ipynb, cell 1a4a6b76
+def test_all_stages_learn_in_bfloat16():
+    torch.manual_seed(0)
+    data = load_data("toybox:train:4")
+    model = VisionLLMv1.assemble(VisionLLMv1Config.mini(), V1.vocabulary(data)).train()
+    for name in ("0-questions", "0-eyes", "1-detection", "2-all-tasks"):
+        samples = V1.mixture(data, replace(v1_stages()[name], rehearsal=0.0), model.cfg)
+        batch = model.collate([samples[i] for i in range(4)])
+        with torch.no_grad(): full = model.losses(batch)
+        with torch.autocast("cpu", torch.bfloat16): half = model.losses(batch)
+        model.zero_grad(), sum(half.values()).backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()), name
+        for term, loss in full.items(): torch.testing.assert_close(half[term].float(), loss, rtol=0.05, atol=0.02)
 
 
 # nbs/34b_stages.ipynb, cell 032c05e3

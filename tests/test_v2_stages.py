@@ -52,6 +52,21 @@ def test_each_stage_moves_its_parts():
     assert {"objects", "category", "backbone"} <= moved("3-decoders") and not ({"link"} | eyes) & moved("3-decoders")
 
 
+# nbs/61_v2_stages.ipynb, cell 11501aa9
+def test_all_stages_learn_in_bfloat16():
+    torch.manual_seed(0)
+    data = load_data("toybox:train:4")
+    model = VisionLLMv2.assemble(VisionLLMv2Config.mini(), V2.vocabulary(data)).train()
+    for name in ("0-words", "0-eyes", "1-chat", "2-all-tasks"):
+        chats = V2.mixture(data, v2_stages()[name], model.cfg)
+        batch = model.collate([chats[i] for i in range(4)])
+        with torch.no_grad(): torch.manual_seed(1); full = model.losses(batch)      # the seed is for denoising
+        with torch.autocast("cpu", torch.bfloat16): torch.manual_seed(1); half = model.losses(batch)
+        model.zero_grad(), sum(half.values()).backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()), name
+        for term, loss in full.items(): torch.testing.assert_close(half[term].float(), loss, rtol=0.15, atol=0.05)
+
+
 # nbs/61_v2_stages.ipynb, cell 2c21819d
 def test_two_processes_learn_what_one_does():
     import os, subprocess, sys

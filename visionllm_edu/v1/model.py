@@ -265,7 +265,7 @@ class Learning:
         pairs = [p[:2] for p in self._pairs(batch, matches)]
         rows, which = torch.tensor(pairs, device=self.device, dtype=torch.long).view(-1, 2).T
         sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
-            (rows, which), torch.zeros(len(rows), device=self.device))[of]
+            (rows, which), tokens.objectness.new_zeros(len(rows)))[of]
         each = refusals(torch.cat([logits[i] for i in of]), self.vocabulary).view_as(sure)
         return {"refusal": weight * (sure * each).sum() / total}
 
