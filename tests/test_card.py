@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
-from visionllm_edu.card import describe_run, ship_weights, versions_told, write_card
+from visionllm_edu.card import describe_run, ship_weights, split_scores, versions_told, write_card
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.stages import train_stages, v1_stages
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
@@ -43,6 +43,11 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         (out / "scores" / "val.json").write_text(json.dumps({"detect": {"AP": 0.25, "n": 7}}))
         assert "| val | 0.250 | - | - | - | - | - | 7 |" in write_card(out).read_text()
         assert len(list((out / "logs").glob("*.csv"))) == 2
+        (run / "0-b").rename(run / "0-drills"), (run / "0-a").rename(run / "0-prompts")
+        ship_weights(run, out)
+        assert len(split_scores(out)) == 1                                  # the same weights again
+        ship_weights(tiny_run(Path(folder, "other")), out)
+        assert split_scores(out) == {} and [p.stem for p in out.glob("logs/*.csv")] == ["0-drills"]
 
 
 # nbs/39_card.ipynb, cell c1316b16

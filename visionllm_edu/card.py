@@ -44,12 +44,15 @@ def thin(
 
 def ship_weights(
     run: str | Path,  # the folder of `train_stages`
-    out: str | Path,  # the folder to ship; scores in it stay
+    out: str | Path,  # the folder to ship; of other weights, logs and scores in it go
 ) -> Path:
     "Writes half-precision weights, vocabulary, thin logs and `run.json`. Returns the folder."
     run, out, about = Path(run), Path(out), describe_run(run)
-    last = [*about["stages"]][-1]
+    last, file = [*about["stages"]][-1], out / "model.safetensors"
+    before = file.read_bytes() if file.exists() else b""
     subject_of(about).kind.from_pretrained(run / last / "weights").half().save_pretrained(out)
+    if file.read_bytes() != before:
+        for old in (*out.glob("logs/*.csv"), *out.glob("scores/*.json")): old.unlink()
     (out / "logs").mkdir(exist_ok=True)
     for stage in about["stages"]:
         rows = [{k: _short(v) for k, v in row.items()} for row in thin(read_rows(run / stage / "losses.csv"))]

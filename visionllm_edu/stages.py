@@ -28,7 +28,7 @@ from .v1.reading import READING
 from .weights import CHECKOUT, atomic, digests, write_json
 
 # %% ../nbs/34b_stages.ipynb #3b9c0bbd
-COURSE_MINUTES = 220.0  # of all stages together
+COURSE_MINUTES = 180.0  # of all stages together
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 POINTING = {"detect": 0.5, "ground": 5.0, "caption": 1.0, "answer": 2.0}
 COMPARING = {"ground": 2.0, "answer": 2.0}
@@ -42,7 +42,7 @@ def v1_stages(
     seed: int = 0,
 ) -> dict[str, Recipe]:
     "The stages of v1's training by name: words, eyes, detection, all tasks (paper §4.1)."
-    share, medium = minutes / 330, dict(seed=seed, matmul="medium")  # the shares below add up to 330
+    share, medium = minutes / 270, dict(seed=seed, matmul="medium")  # the shares below add up to 270
     reading = dict(source="words", full_list=0.2, **medium)
     seeing = dict(batch_size=8, rehearsal=0.25, rehearsed=4, strangers=0.4, **medium)
     return {
@@ -63,10 +63,7 @@ def v1_stages(
                               full_list=0.4, **seeing),
         "1-review": Recipe(REVIEWING, 32, minutes=22 * share, language_rate=0.5, **reading),
         "2-all-tasks": Recipe(EVERYTHING, minutes=126 * share, language_rate=0.3, other_ranges=0.2,
-                              frozen=("backbone",), **seeing),
-        "3-all-tasks": Recipe(EVERYTHING, minutes=60 * share, language_rate=0.3, other_ranges=0.2,
-                              frozen=("backbone",), warmup_steps=1200,
-                              **seeing | dict(seed=seed + 1, rehearsal=0.15))}
+                              frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #37a650fa
 def train_stages(
