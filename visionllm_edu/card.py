@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 from .settings import OnDisk
 from .stages import stage_cards
 from .train import read_rows
@@ -49,9 +52,10 @@ def ship_weights(
     "Writes half-precision weights, vocabulary, thin logs and `run.json`. Returns the folder."
     run, out, about = Path(run), Path(out), describe_run(run)
     last, file = [*about["stages"]][-1], out / "model.safetensors"
-    before = file.read_bytes() if file.exists() else b""
+    before = load_file(file) if file.exists() else {}
     subject_of(about).kind.from_pretrained(run / last / "weights").half().save_pretrained(out)
-    if file.read_bytes() != before:
+    after = load_file(file)  # equal tensors, that is: files of the same ones may differ
+    if before.keys() != after.keys() or not all(torch.equal(x, after[k]) for k, x in before.items()):
         for old in (*out.glob("logs/*.csv"), *out.glob("scores/*.json")): old.unlink()
     (out / "logs").mkdir(exist_ok=True)
     for stage in about["stages"]:
