@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from visionllm_edu.ablations import (
-    AS_SHIPPED, VARIANTS, ablate, changed, collect, effects, restart, sight,
+    AS_SHIPPED, EYES, VARIANTS, ablate, changed, collect, effects, restart, sight,
 )
 from visionllm_edu.data.tasks import descriptions
 from visionllm_edu.stages import v1_stages
@@ -83,6 +83,10 @@ def test_restarted_weights_are_the_same():
             assert new == ({"queries"} if "tokenizer.proposals" in settings else set())
             again = VisionLLMv1.from_pretrained(restart(start, settings, Path(folder, "again"))).state_dict()
             assert all(torch.equal(x, again[k]) for k, x in kept.items())
+        blind = VisionLLMv1.from_pretrained(restart(start, {}, Path(folder, "blind"), EYES)).state_dict()
+        random = [k for k, x in one.state_dict().items() if not torch.equal(x, blind[k])]
+        assert all(k.startswith(EYES) for k in random) and {k.split(".")[0] for k in random} == {k.split(".")[0] for k in EYES}
+        assert all(torch.equal(x, blind[k]) for k, x in one.state_dict().items() if k.startswith("decoder.language_model"))
 
 
 # nbs/34c_ablations.ipynb, cell bd30bd17
