@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from visionllm_edu.ablations import (
-    AS_SHIPPED, EYES, VARIANTS, ablate, changed, collect, effects, restart, sight,
+    EYES, VARIANTS, WHOLE, ablate, changed, collect, effects, restart, sight,
 )
 from visionllm_edu.data.tasks import descriptions
 from visionllm_edu.stages import v1_stages
@@ -67,7 +67,7 @@ def test_variants_differ_in_what_they_name():
             assert (recipe != v1_stages()[stage]) == bool(variant.recipe), name
             for key, value in variant.settings.items():
                 assert changed(VisionLLMv1Config.mini(), {key: value}) != VisionLLMv1Config.mini(), (name, key)
-    assert all(AS_SHIPPED in known for known in VARIANTS.values())
+    assert all(WHOLE in known for known in VARIANTS.values())
 
 
 # nbs/34c_ablations.ipynb, cell d9bb388d
@@ -94,7 +94,7 @@ def test_variants_are_trained_scored_and_kept():
     with TemporaryDirectory() as folder:
         start, data = tiny_start(Path(folder, "run"))
         out, how = Path(folder, "out"), dict(steps=2, quiet=True)
-        names = [AS_SHIPPED, "LoRA, rank 8"]
+        names = [WHOLE, "LoRA, rank 8"]
         scores = ablate("1-detection", start, data, data, out, names=names, **how)
         assert [*scores] == names and all(0 <= s["detect"]["AP"] <= 1 for s in scores.values())
         assert ablate("1-detection", "nowhere", data, data, out, names=names, **how) == scores  # nothing is repeated
@@ -102,10 +102,10 @@ def test_variants_are_trained_scored_and_kept():
             ablate("1-detection", start, data, data, out, names=names, steps=3, quiet=True)
         notes = json.loads(collect(out, Path(folder, "all.json")).read_text())
         rows = effects(notes)
-        assert [r["variant"] for r in rows] == names and rows[0]["detect AP"] == scores[AS_SHIPPED]["detect"]["AP"]
-        lost = scores[AS_SHIPPED]["detect"]["AP"] - scores["LoRA, rank 8"]["detect"]["AP"]
+        assert [r["variant"] for r in rows] == names and rows[0]["detect AP"] == scores[WHOLE]["detect"]["AP"]
+        lost = scores[WHOLE]["detect"]["AP"] - scores["LoRA, rank 8"]["detect"]["AP"]
         assert rows[0]["Δ detect AP"] == 0 and abs(rows[1]["Δ detect AP"] - lost) < 1e-9
-        with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are as shipped, LoRA"):
+        with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are everything on, LoRA"):
             ablate("1-detection", start, data, data, out, names=["no tea"], **how)
         with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 0-eyes, 1-detection, 2-all"):
             ablate("9-tea", start, data, data, out, **how)

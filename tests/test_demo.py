@@ -31,7 +31,7 @@ def scenes(n=6):
     return load_data(write_shapes(FOLDER.name, n=n))
 
 def tiny_config(lr=4e-3):
-    "The tiny size with the coordinate helpers that the mini size has."
+    "The tiny size with the aids for coordinates that the mini size has."
     tiny = VisionLLMv1Config.tiny()
     decoder = replace(tiny.decoder, smoothing=2.0, distance_weight=10.0)
     return replace(tiny, lr=lr, lr_language_model=lr, decoder=decoder)

@@ -8,9 +8,12 @@ import tempfile
 import torch
 from dataclasses import replace
 
+from visionllm_edu.ablations import EYES
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.language.instructions import Instruction
-from visionllm_edu.peers import SpecialistDETR, build_detr, build_peer, peer_recipe, train_peer
+from visionllm_edu.peers import (
+    SpecialistDETR, build_detr, build_peer, peer_config, peer_recipe, train_peer,
+)
 from visionllm_edu.v1.model import VisionLLMv1Config, true_boxes
 
 
@@ -70,6 +73,26 @@ def test_specialist_answers_only_what_it_learned():
     sample = batch_for(model, data).samples[0]
     with pytest.raises(ValueError, match="all of them in training"):   # what is not listed may be there, unlabelled
         model.losses(model.collate([replace(sample, instruction=Instruction("detect", (one,)))]))
+
+
+# nbs/38b_peers.ipynb, cell 022907a3
+def test_peers_begin_with_what_was_read():
+    with tempfile.TemporaryDirectory() as folder:
+        data, cfg = small_world(2, folder)
+        reader = build_peer("visionllm", data, cfg, seed=1)
+        reader.save_pretrained(f"{folder}/reader")
+        kinds, start = ("visionllm", "token-by-token"), f"{folder}/reader"
+        alone = {kind: build_peer(kind, data, cfg).state_dict() for kind in (*kinds, "detr")}
+        read = {kind: build_peer(kind, data, cfg, start=start).state_dict() for kind in (*kinds, "detr")}
+        for kind in kinds:
+            names = [k for k in read[kind] if not k.startswith(EYES)]
+            assert any(k.startswith("decoder.language_model") for k in names)
+            assert all(torch.equal(read[kind][k], x) for k, x in reader.state_dict().items() if k in names)
+            assert not all(torch.equal(alone[kind][k], read[kind][k]) for k in names)
+            assert not all(torch.equal(read[kind][k], x) for k, x in reader.state_dict().items() if k.startswith(EYES))
+        assert all(torch.equal(x, read["detr"][k]) for k, x in alone["detr"].items())
+        one, other = (build_peer("detr", data, c).state_dict() for c in (VisionLLMv1Config.mini(), peer_config()))
+        assert [*one] == [*other] and all(torch.equal(x, other[k]) for k, x in one.items())  # both have its eyes
 
 
 # nbs/38b_peers.ipynb, cell 9f008d53

@@ -95,6 +95,15 @@ def test_losses_stand_at_their_steps():
     assert _placed({"a": [3.0, 2.0]}, [10, 500])[0]["a"].tolist() == [10, 500]
 
 
+# nbs/16_plot.ipynb, cell 2bcfb218
+def test_ticks_lie_on_positions():
+    from unittest.mock import patch
+
+    with patch.dict(plot_mask.__globals__, to_picture=lambda figure, *_, **__: figure): figure = plot_mask(np.eye(5, 3))
+    places = [*figure.axes[0].get_xticks(), *figure.axes[0].get_yticks()]
+    assert len(places) > 5 and all(place == round(place) for place in places)
+
+
 # nbs/16_plot.ipynb, cell 4da0b6a2
 def test_a_trace_draws_every_sort_of_value():
     import io

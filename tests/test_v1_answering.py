@@ -115,6 +115,10 @@ def test_threshold_only_takes_away():
     line = float(every.scores[len(every) // 2])
     assert model.detect(data[0].image, NAMES, line) == every[every.scores >= line]
     assert len(model.detect(data[0].image, NAMES, 1.0)) == 0
+    phrase, ranked = Instruction("ground", ("the kite",)), model.ground(data[0].image, "the kite")
+    best, objects = model([data[0].image] * 2, [phrase, Instruction("detect", tuple(NAMES))])     # None: one thing, and all sure ones
+    assert len(ranked) > 1 and best.detections == ranked[:1] and len(best.text.splitlines()) == 1
+    assert objects.detections == model.detect(data[0].image, NAMES)
     assert [len(d) for d in model.detect([], NAMES)] == [] == model([], "detect kites")
 
 

@@ -227,8 +227,8 @@ def guessing(longest):
 
 # nbs/32b_reading.ipynb, cell 96ad3d95
 def examine(reader, drills, n=100):
-    "Loss and share of right answers on n drills."
-    batch = reader.collate_told([drills[i] for i in range(n)])
+    "Loss and share of right answers on n lists of three words."
+    batch = reader.collate_told([t for t in (drills[i] for i in range(4 * n)) if len(t.objects) == 3][:n])
     with torch.no_grad():
         logits = reader.decoder.class_logits(reader.decoder.read_tokens(batch.prompts, reader.word_tokens(batch)))
         loss = reader.told_losses(batch)["class"].item()

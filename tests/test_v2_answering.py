@@ -228,6 +228,17 @@ def test_lists_in_lists_out():
         assert reply.image.size == picture.size and (reply.detections.boxes <= limit).all()
 
 
+# nbs/60b_v2_answering.ipynb, cell ec7ad519
+def test_a_cut_answer_says_so():
+    model, chat = learned(), lessons()[0]
+    whole, cut = (model.chat(chat.images[0], chat.turns[0].user, max_new=n) for n in (64, 4))
+    assert whole.finished and whole.note == "" and "finished=False" in repr(cut)
+    assert cut.note == "the answer was cut at 4 tokens: ask for fewer classes at once, or raise max_new"
+    assert cut.words.endswith("\n" + cut.note) and cut.alt.endswith(cut.note) and not cut.finished
+    full = 1023 - len(model.words(as_chat(None, "a")).ids)                       # room for one token
+    assert "at 1 tokens: ask for fewer classes at once, or begin a new chat" in model.chat(None, "a" + " 7" * (full // 2) + "7" * (full % 2)).note
+
+
 # nbs/60b_v2_answering.ipynb, cell 7dd0f53c
 def test_every_kind_of_image():
     model, chat = learned(), lessons()[0]
@@ -283,13 +294,21 @@ def test_bad_requests_are_refused_in_one_line():
     model, picture = learned(), Image.new("RGB", (40, 30))
     many = " and ".join(f"thing {k}" for k in range(700))
     talk = Chat(seen=[picture], turns=[Turn("Hi", "Hello")])
+    marked = Chat(seen=[picture], turns=[Turn("<region>?", "A dog.")], regions=[Region(0, Point(1, 1))])
     refused = {"says <region> 1 times, but 0 regions": lambda: model.chat(picture, "What is <region>?"),
                "says <region> 0 times, but 1 regions": lambda: model.chat(picture, "What is it?", [Point(1, 1)]),
                "1 regions but no image": lambda: model.chat(None, "What is <region>?", [Point(1, 1)]),
                "lies outside of the 40x30 image": lambda: model.chat(picture, "<region>?", [Point(41, 3)]),
                "covers no pixel of the 40x30 image": lambda: model.chat(picture, "<region>?", [Mask(np.zeros((30, 40), bool))]),
                "(?i)mask": lambda: model.chat(picture, "<region>?", [Mask(np.ones((5, 5), bool))]),
-               "a region is a Point, Box, Scribble or Mask, got 'here'": lambda: model.chat(picture, "<region>?", ["here"]),
+               "a region is a Point, Box, Scribble or Mask, or .picture, one of these., got 'here'": lambda: model.chat(picture, "<region>?", ["here"]),
+               r"one of these., got \(3, 4\)": lambda: model.chat(picture, "<region>?", [(3, 4)]),
+               "one of these., got array": lambda: model.chat(picture, "<region>?", [np.zeros((30, 40))]),
+               "region Point.x=None, y=3. needs numbers": lambda: model.chat(picture, "<region>?", [Point(None, 3)]),
+               "several texts take `regions` as a list": lambda: model.chat(picture, ["<region>?"], Point(1, 1)),
+               "several texts take `after` as a list": lambda: model.chat(None, ["a", "b"], after=talk),
+               "request 1: this request says <region> 1 times, but 2": lambda: model.chat(picture, ["a", "<region>"], [[], [Point(1, 1)] * 2]),
+               "^this request says <region> 1 times, but 0": lambda: model.chat(None, "And <region>?", after=marked),
                "regions come as a list": lambda: model.chat(picture, "<region>?", Point(1, 1)),
                "lies in picture 3, accepted are 0 to 0": lambda: model.chat(picture, "<region>?", [(3, Point(1, 1))]),
                "takes [0-9]+ places, 1024 is the limit": lambda: model.chat(picture, f"Find {many}."),
@@ -311,7 +330,7 @@ def test_bad_requests_are_refused_in_one_line():
 def test_the_last_bad_request_stops_the_first():
     model, picture = learned(), Image.new("RGB", (40, 30))
     with calls_of(model, ["image_encoder"]) as seen:
-        with pytest.raises(ValueError, match="outside"):
+        with pytest.raises(ValueError, match="^request 19: region .* outside"):
             model.chat([picture] * 20, ["Hello"] * 19 + ["What is <region>?"], [[]] * 19 + [[Point(99, 1)]])
     assert not seen
     full = 1024 - len(model.words(as_chat(picture, "a")).ids)

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from visionllm_edu.data.coco import load_data
+from visionllm_edu.v2.conversation import id_of
 from visionllm_edu.v2.model import VisionLLMv2, VisionLLMv2Config
 from visionllm_edu.v2_stages import v2_vocabulary
 
@@ -69,6 +70,8 @@ def test_a_page_stands_by_itself():
             page = show_v2(folder, str(Path(folder, "weights")), "toybox:val:2", 1, {"Elsewhere": "index.html"})
         assert '<a href="index.html">Elsewhere</a>' in page.read_text() and str(page) in said.getvalue()
         assert page.read_text().count("<article") == len(chats_about(load_data("toybox:val:2"), 0))
+    model.link.writable = torch.tensor([id_of("[GEN]", model.vocabulary)])   # calls for pictures that it can't draw: left undone
+    assert v2_page(model, data, "", images=1).count("<article") == len(chats_about(data, 0))
 
 
 # nbs/66_v2_demo.ipynb, cell e9e306b3

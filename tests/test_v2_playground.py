@@ -239,6 +239,17 @@ def test_nothing_is_lost_where_something_is_wrong():
     assert play.note.value == "" and len(play.replies) == 2
 
 
+# nbs/63_v2_playground.ipynb, cell 06d039d2
+def test_a_cut_answer_is_noted():
+    class Breathless(Sure):
+        "Never comes to an end."
+        def chat(self, *args, **kwargs): return replace(super().chat(*args, **kwargs), finished=False, note="cut <early>")
+
+    play = chat_with(Breathless())
+    say(play, "Find balls.")
+    assert note_of(play) == "cut &lt;early&gt;" and len(play.replies) == 1 and play.fields["request"].value == ""
+
+
 # nbs/63_v2_playground.ipynb, cell 8c2fc5f1
 def uploaded(content, name="mine.png"):
     "A file as FileUpload hands it over."
@@ -308,7 +319,8 @@ def test_a_real_model_talks():
     play = chat_with(model)
     stroke(play, "scribble", (32, 24), (60, 40), (160, 120))
     say(play, "What is <region>?")
-    assert isinstance(play.replies[0], Chat) and play.note.value == "" and "bubble model" in play.words.value
+    assert isinstance(play.replies[0], Chat) and "bubble model" in play.words.value
+    assert note_of(play) == ("" if play.replies[0].finished else play.replies[0].note)
     assert play.replies[0].regions == [Region(0, play.canvas.earlier[0])]
     play.fields["film"].value = True
     say(play, "[DET] <b>Hello</b> <link>")                                                     # letters, and no harm

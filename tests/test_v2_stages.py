@@ -52,6 +52,15 @@ def test_each_stage_moves_its_parts():
     assert {"objects", "category", "backbone"} <= moved("3-decoders") and not ({"link"} | eyes) & moved("3-decoders")
 
 
+# nbs/61_v2_stages.ipynb, cell ced22f82
+def test_a_look_at_a_model_that_only_wishes_to_draw():
+    from visionllm_edu.v2.conversation import id_of
+    data = load_data("toybox:train:2")
+    model = VisionLLMv2.assemble(VisionLLMv2Config.tiny(), v2_vocabulary(data, 600)).eval()
+    model.link.writable = torch.tensor([id_of("[GEN]", model.vocabulary)])
+    assert [said for _, said in V2.look(model, [data.image(0)], data.categories)] == ["no answer"]
+
+
 # nbs/61_v2_stages.ipynb, cell 11501aa9
 def test_all_stages_learn_in_bfloat16():
     torch.manual_seed(0)

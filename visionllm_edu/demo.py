@@ -141,12 +141,7 @@ def tiles(scores: Mapping[str, Mapping], headlines: Mapping[str, str] = HEADLINE
 # %% ../nbs/36_demo.ipynb #17048a71
 def answers(model: VisionLLMv1, images: list, asked: list[Instruction]) -> list[Reply]:
     "A reply to each instruction; to a phrase the best guess, however unsure."
-    replies = model.respond(images, asked)
-    for k, instruction in enumerate(asked):
-        if instruction.task != "ground": continue
-        ranked = model(images[k], instruction, threshold=0.0)
-        replies[k] = replace(ranked, detections=ranked.detections[:1])
-    return replies
+    return model(images, asked)
 
 
 def scene_section(model: VisionLLMv1, data: CocoData, i: int) -> str:

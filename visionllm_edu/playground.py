@@ -79,10 +79,8 @@ def ask(
     "The answer to any instruction; of a phrase only the best guess, however unsure it is."
     asked = as_instruction(instruction, model.cfg.categories)
     if asked.task != "ground": return Answer(asked, model(image, asked, threshold), threshold)
-    reply = model(image, asked, threshold=0.0)
-    best, first = reply.detections[:1], reply.text.partition("\n")[0]
-    threshold = float(best.scores[0]) if len(best) else 0.0
-    return Answer(asked, replace(reply, detections=best, text=first), threshold)
+    reply = model(image, asked)
+    return Answer(asked, reply, float(reply.detections.scores[0]) if len(reply.detections) else 0.0)
 
 # %% ../nbs/37_using.ipynb #dfb3fdbe
 def reply_ids(reply: Reply, vocabulary: Vocabulary) -> list[list[int]]:

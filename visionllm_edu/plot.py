@@ -430,6 +430,7 @@ def plot_mask(
     figure, ax = new_axes(size=(size + 80, size))
     ax.imshow(mask, cmap=_HEAT, vmin=0, vmax=max(mask.max(), 1e-9), interpolation="nearest")
     ax.set(xlabel="is looked at", ylabel="looks", aspect="auto")
+    ax.locator_params(integer=True)  # no tick between two positions
     if len(parts) or len(tokens):
         _name_positions(ax, mask.shape, parts, tokens)
     ax.set_title(title, fontsize=10, color=INK)

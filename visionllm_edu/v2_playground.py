@@ -480,6 +480,7 @@ class Talk(ChatForm):
             self.picture.value = exact_png(draw_regions(self.canvas.image, ()))
         else:
             reply, (text, prompts, before) = self.replies[-1], self._last
+            if reply.note: self._complain(ValueError(reply.note))
             self.words.value = bubbles(reply.turns, self.model.vocabulary)
             self.found.value = legend(reply)
             self.picture.value = exact_png(answer_picture(reply, len(prompts)))

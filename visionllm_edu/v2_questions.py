@@ -186,7 +186,7 @@ def _replies(model, asked: list[ChatSample], options: dict) -> list[Chat]:
         if not isinstance(asked[0].turns[0].assistant, tuple): raise  # not of its own making
     if len(asked) > 1: return [reply for chat in asked for reply in _replies(model, [chat], options)]
     *earlier, last = asked[0].turns
-    return [Chat(turns=[*earlier, replace(last, assistant=())])]
+    return [Chat(turns=[*earlier, replace(last, assistant=())], finished=False)]
 
 # %% ../nbs/61b_v2_questions.ipynb #e6fdd5d1
 class Hearing:

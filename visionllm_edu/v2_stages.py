@@ -70,7 +70,7 @@ def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
 def _look(model: VisionLLMv2, images: list, names: Sequence[str]) -> list[tuple]:
     "What it finds when it is asked for all these names; None where it calls no decoder."
     words = CHAT_TEMPLATES["detect"].questions[0].format(classes=", ".join(names))
-    replies = model.chat(images, [words] * len(images))
+    replies = model.chat(images, [words] * len(images), strict=False)
     return with_found(images, [reply.detections for reply in replies])
 
 

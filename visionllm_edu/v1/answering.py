@@ -173,13 +173,24 @@ class Responding:
         self,
         image,        # PIL image, path, numpy (H, W, 3) uint8, torch (3, H, W) in [0, 1]; or a list
         instruction,  # a text in plain words, a rendered prompt, or an Instruction; or a list
-        threshold: float = 0.3,  # sets with a lower score are not filled
+        threshold: float | None = None,  # sets with a lower score are not filled; None: 0.3, but
+        # of a phrase the best one, however unsure: a phrase means one thing
     ) -> "Reply | list[Reply]":
         "The reply to any instruction; lists give lists. ValueError for what can't be answered."
         images, asked = pair_up(image, instruction)
         asked = [as_instruction(a, self.cfg.categories) for a in asked]
-        replies = self.respond(images, asked, threshold)
+        if threshold is None: replies = self._as_usual(images, asked)
+        else: replies = self.respond(images, asked, threshold)
         return replies if isinstance(image, (list, tuple)) else replies[0]
+
+    def _as_usual(self, images: list, asked: list[Instruction]) -> list[Reply]:
+        "All objects of which the model is sure, and the best guess for a phrase."
+        replies = {}
+        for phrase, how in ((False, {}), (True, dict(threshold=0.0, most=1))):
+            rows = [k for k, i in enumerate(asked) if (i.task == "ground") == phrase]
+            said = self.respond([images[k] for k in rows], [asked[k] for k in rows], **how)
+            replies |= zip(rows, said)
+        return [replies[k] for k in range(len(asked))]
 
     def respond(
         self,

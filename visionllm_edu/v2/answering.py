@@ -37,19 +37,40 @@ class Chat(Reply):
     seen: list[Image.Image] = field(default_factory=list, repr=False)
     regions: list[Region] = field(default_factory=list, repr=False)
     made: list[Image.Image] = field(default_factory=list, repr=False)  # by all its answers
+    finished: bool = True  # False: the answer was cut before its end
+    note: str = field(default="", repr=False)  # and then: what to do about it
+
+    @property
+    def words(self) -> str:
+        "The text, a line with the routes if there are any, and one if the answer was cut."
+        return "\n".join(filter(None, [super().words, self.note]))
+
+    @property
+    def alt(self) -> str:
+        "The reply in one line of words, for those who can't see it."
+        return " ".join(filter(None, [super().alt, self.note]))
 
 
 def as_region(
     given,   # a prompt in pixels, (k, prompt) where it lies in picture k, or a Region
     n: int,  # pictures of the conversation
 ) -> Region:
-    "The prompt and its picture, the last one by default; ValueError for one that isn't there."
+    "The prompt and its picture, the last one by default; ValueError for what is none, or nowhere."
     pair = isinstance(given, tuple) and len(given) == 2
     region = Region(*given) if pair else Region(n - 1, given)
     if isinstance(given, Region): region = given
+    if not hasattr(region.prompt, "raster"):
+        raise ValueError("a region is a Point, Box, Scribble or Mask, or (picture, one of these), "
+                         f"got {_short(given)}")
     if n and region.image not in range(n):
         raise ValueError(f"a region lies in picture {region.image!r}, accepted are 0 to {n - 1}")
     return region
+
+
+def _short(given) -> str:
+    "What was given, in one line."
+    text = " ".join(repr(given).split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 # %% ../../nbs/60b_v2_answering.ipynb #ea56a51a
 def as_chat(
@@ -62,12 +83,15 @@ def as_chat(
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"a request is a text that says something, got {text!r}")
     if not isinstance(regions, (list, tuple)):
-        raise ValueError(f"regions come as a list, one for each <region>, got {regions!r}")
+        raise ValueError(f"regions come as a list, one for each <region>, got {_short(regions)}")
     before = Chat(seen=_pictures(image)) if after is None else _continued(after, image)
-    own = [as_region(r, len(before.seen)) for r in regions]
+    own, said = [as_region(r, len(before.seen)) for r in regions], text.count("<region>")
+    if said != len(own):
+        raise ValueError(f"this request says <region> {said} times, but {len(own)} regions were "
+                         "given: write <region> once for each")
     chat = ChatSample(before.seen, [*before.turns, Turn(text)], [*before.regions, *own],
                       made=before.made)
-    chat.conversation  # raises where regions and `<region>` differ
+    chat.conversation  # raises where regions have no picture to lie in
     return chat
 
 
@@ -80,7 +104,7 @@ def _pictures(image) -> list[Image.Image]:
 def _continued(after, image) -> Chat:
     "The conversation to go on with; ValueError where it is none, or gets new pictures."
     if not hasattr(after, "turns"):
-        raise ValueError(f"`after` is a reply of `chat`, got {after!r}")
+        raise ValueError(f"`after` is a reply of `chat`, got {_short(after)}")
     if image is not None:
         raise ValueError("a conversation keeps the pictures it began with: image must be None "
                          "where `after` is given")
@@ -93,15 +117,31 @@ def as_chats(
     regions: Sequence = (),  # a list of regions for each, or none at all
     after: Sequence | None = None,  # a reply for each, or none at all
 ) -> list[ChatSample]:
-    "One conversation per text; ValueError where the lists differ in length."
+    "One conversation per text; ValueError where there are no lists, or of different lengths."
     n = len(text)
+    for what, given in (("regions", regions), ("after", () if after is None else after)):
+        if isinstance(given, (list, tuple)): continue
+        raise ValueError(f"several texts take `{what}` as a list with one entry for each, "
+                         f"got {_short(given)}")
     images = list(image) if isinstance(image, (list, tuple)) else [image] * n
     regions = list(regions) or [()] * n
     before = [None] * n if after is None else list(after)
     counts = {"images": len(images), "lists of regions": len(regions), "replies": len(before)}
     for what, count in counts.items():
         if count != n: raise ValueError(f"{n} texts but {count} {what}: give one for each")
-    return [as_chat(*one) for one in zip(images, text, regions, before)]
+    chats = []
+    for k, one in enumerate(zip(images, text, regions, before)):
+        with _named(k, n): chats.append(as_chat(*one))
+    return chats
+
+
+@contextmanager
+def _named(k: int, n: int) -> Iterator[None]:
+    "Inside, the ValueError of one of several requests says which it is, counted from 0."
+    try: yield
+    except ValueError as error:
+        if n > 1: error.args = (f"request {k}: {error}",)
+        raise
 
 # %% ../../nbs/60b_v2_answering.ipynb #9731612d
 def up_to(
@@ -257,13 +297,22 @@ def said_by(
 
 
 def _reply(
-    chat: ChatSample, answer: Generated, found: Detections | None, made: list[Image.Image] = (),
+    chat: ChatSample, answer: Generated, found: Detections | None, made: list[Image.Image],
+    most: int,  # tokens that the answer might have had
 ) -> Chat:
     "The answer, the conversation it ends, the picture it is about, and those that it made."
     turns = [*chat.turns[:-1], replace(chat.turns[-1], assistant=tuple(answer.ids))]
     seen = found.image if found is not None else chat.images[-1] if chat.images else None
     return Chat(answer.text, answer.routes, found, [*made], seen, turns, chat.images,
-                chat.regions, [*chat.made, *made])
+                chat.regions, [*chat.made, *made], answer.finished, _note(answer, most))
+
+
+def _note(answer: Generated, most: int) -> str:
+    "What to do about an answer that was cut; \"\" for one that came to its end."
+    if answer.finished: return ""
+    n = len(answer.ids) - sum(len(link.states) for link in answer.links)  # tokens, without queries
+    way = "raise max_new" if n >= most else "begin a new chat: this one has no room left"
+    return f"the answer was cut at {n} tokens: ask for fewer classes at once, or {way}"
 
 # %% ../../nbs/60b_v2_answering.ipynb #15769fb0
 class Batching:
@@ -274,7 +323,8 @@ class Batching:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold}: accepted are numbers from 0 to 1")
         if batch_size < 1: raise ValueError(f"batch_size {batch_size}: accepted are numbers from 1")
-        for chat in chats: self.words(chat), self.marks(chat)
+        for k, chat in enumerate(chats):
+            with _named(k, len(chats)): self.words(chat), self.marks(chat)
         with answering_mode(self):
             starts = range(0, len(chats), batch_size)
             return [x for k in starts for x in work(chats[k : k + batch_size], k)]
@@ -316,9 +366,10 @@ class Responding(Batching, Finding):
 
     def _respond(self, chats: list[ChatSample], threshold: float, max_new, dice, how) -> list[Chat]:
         batch = self.collate(chats).to(self.device)
-        answers = self.link.generate(batch.ids, batch.valid, *self.read(batch), max_new=max_new)
+        most = self.link.cfg.max_new if max_new is None else max_new
+        answers = self.link.generate(batch.ids, batch.valid, *self.read(batch), max_new=most)
         found, made = self.decode(chats, answers, threshold), self.paint(chats, answers, dice, **how)
-        return [_reply(*one) for one in zip(chats, answers, found, made)]
+        return [_reply(*one, most) for one in zip(chats, answers, found, made)]
 
     def _found(self, chats: list[ChatSample], threshold: float) -> list[Detections | None]:
         _, links = self.think(self.collate(chats).to(self.device))

@@ -44,6 +44,8 @@ def prompt_mask(
     """Which pixels of the view are meant; a click is fattened to a disc of `POINT_RADIUS`.
     ValueError for a prompt beside the image, of no pixel, or for an image of another size."""
     width, height = size
+    if isinstance(prompt, (Point, Box, Scribble)) and not _is_numbers(prompt):
+        raise ValueError(f"region {_short(prompt)} needs numbers: an x and a y for each point")
     if isinstance(prompt, Scribble) and len(set(map(tuple, prompt.points))) == 1:
         prompt = Point(*prompt.points[0])  # the pen touched one spot
     if isinstance(prompt, Point):
@@ -56,6 +58,16 @@ def prompt_mask(
     if not area.any():
         raise ValueError(f"region {_short(prompt)} covers no pixel of the {width}x{height} image")
     return torch.from_numpy(_shrunk(area, s)).float()
+
+
+def _is_numbers(prompt: Point | Box | Scribble) -> bool:
+    "Does it consist of numbers, two for each point of a stroke? NaN is one, too."
+    stroke = isinstance(prompt, Scribble)
+    parts = (prompt.points, prompt.width) if stroke else vars(prompt).values()
+    try: kinds = {np.asarray(part).dtype.kind for part in parts}
+    except ValueError: return False  # points of different lengths
+    if not kinds <= set("iuf"): return False
+    return not stroke or not len(prompt.points) or np.shape(prompt.points)[1:] == (2,)
 
 
 def _raster(prompt: Box | Scribble | Mask, size: tuple[int, int]) -> np.ndarray:

@@ -101,7 +101,8 @@ class TextEncoder(nn.Module):
             if not isinstance(text, str): raise ValueError(f"a text is a str, got {text!r}")
             ids = self.vocabulary.encode(text)
             if len(ids) > room and not cut:
-                raise ValueError(f"{text[:60]!r}... takes {len(ids)} tokens; accepted are {room}")
+                said = repr(text[:60]) + "..." * (len(text) > 60)
+                raise ValueError(f"{said} takes {len(ids)} tokens; accepted are at most {room}")
             ids = [self.vocabulary.bos_id, *ids[:room]]
             rows.append(ids + [self.vocabulary.eos_id] * (self.cfg.tokens - len(ids)))
         return torch.tensor(rows, dtype=torch.long).reshape(-1, self.cfg.tokens)
