@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch', 'true_boxes', 'scene_boxes', 'class_targets',
-           'pairing_cost', 'lesson_of', 'only', 'Learning', 'VisionLLMv1']
+           'pairing_cost', 'lesson_of', 'only', 'Learning', 'Aids', 'VisionLLMv1']
 
 # %% ../../nbs/33_v1_model.ipynb #bfcb0ece
 from collections.abc import Iterable, Sequence
@@ -212,21 +212,6 @@ class Learning:
         for i, logits in zip(of, self.decoder.class_logits(context.select(of))): said[i] = logits
         return said
 
-    def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
-        "What tokens learn without the LM saying a word: L_tok, their words and shapes."
-        learn = lambda t, m: self._naming(batch, t, m) | self._shapes(batch, t, m)
-        own = learn(tokens, matches) | self._tokenizer_losses(batch, tokens, matches)
-        if tokens.helpers is None: return own
-        helped = learn(tokens.helpers, self._helping(batch, tokens.helpers))
-        weight = self.cfg.tokenizer.helper_weight
-        return own | {f"helper_{name}": weight * loss for name, loss in helped.items()}
-
-    def _helping(self, batch: Batch, helpers: ImageTokens) -> list[tuple[Tensor, Tensor]]:
-        "Per sample (helpers, objects); none where tokens have no objects to show."
-        shown, nothing = set(self.showing(batch)), torch.zeros(0, 4)
-        boxes = [scene_boxes(s) if i in shown else nothing for i, s in enumerate(batch.samples)]
-        return [overlaps(start, box.to(start)) for start, box in zip(helpers.start, boxes)]
-
     @torch.no_grad()
     def match(self, batch: Batch, tokens: ImageTokens, logits: Sequence | None = None) -> list[tuple]:
         "Per sample (tokens, objects) that belong together; for words see `whole_scene`."
@@ -240,6 +225,37 @@ class Learning:
         "Samples whose tokens have objects to show: all, or those that ask for objects."
         return [i for i, s in enumerate(batch.samples)
                 if self.cfg.whole_scene or not s.instruction.is_text]
+
+    def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:
+        "L_dec: what the LLM says in the sets of matched tokens, and in sentences, in one pass."
+        v, centers = self.vocabulary, tokens.centers.detach().cpu()
+        lessons = [lesson_of(s, m, c, v, self.decoder.cfg.places)
+                   for s, m, c in zip(batch.samples, matches, centers)]
+        asked, targets, shares = zip(*lessons)
+        hidden = self.decoder.answer(context, Blocks.merge(asked))  # (b, s, d)
+        targets = pad_sequence(targets, True, IGNORE).to(self.device)  # (b, s)
+        shares, known = pad_sequence(shares, True).to(self.device), targets != IGNORE
+        logits = self.decoder.language_model.logits(hidden[known])
+        return decoder_loss(logits, targets[known], v, self.decoder.cfg, shares[known])
+
+    def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
+        "What tokens learn without the LM saying a word: L_tok, their words and shapes."
+        learn = lambda t, m: self._naming(batch, t, m) | self._shapes(batch, t, m)
+        own = learn(tokens, matches) | self._tokenizer_losses(batch, tokens, matches)
+        if tokens.helpers is None: return own
+        helped = learn(tokens.helpers, self._helping(batch, tokens.helpers))
+        weight = self.cfg.tokenizer.helper_weight
+        return own | {f"helper_{name}": weight * loss for name, loss in helped.items()}
+
+    def _tokenizer_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict:
+        "L_tok of the samples whose tokens have objects to show."
+        of = self.showing(batch)
+        boxes = [scene_boxes(batch.samples[i]).to(self.device) for i in of]
+        return tokenizer_loss(only(tokens, of), boxes, [matches[i] for i in of], self.cfg.tokenizer)
+
+# %% ../../nbs/33_v1_model.ipynb #a4bf17f3
+class Aids:
+    "Losses of VisionLLMv1 that are ours, each switched off where its weight is 0."
 
     def _pairs(self, batch: Batch, matches) -> list[tuple[int, int, int]]:
         "(sample, token, object) of all matches."
@@ -255,20 +271,6 @@ class Learning:
                            self.language_model.table, self.vocabulary)
         return {"naming": self.decoder.cfg.naming_weight * loss}
 
-    def _refused(self, batch: Batch, tokens: ImageTokens, logits: Sequence, matches) -> dict:
-        "Ours: the LM refuses what was not asked for."
-        weight = self.decoder.cfg.refusal_weight
-        of = [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
-        if not weight: return {}
-        total = shared_count(sum(len(matches[i][0]) for i in of))  # by all processes
-        if not of: return {}
-        pairs = [p[:2] for p in self._pairs(batch, matches)]
-        rows, which = torch.tensor(pairs, device=self.device, dtype=torch.long).view(-1, 2).T
-        sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
-            (rows, which), tokens.objectness.new_zeros(len(rows)))[of]
-        each = refusals(torch.cat([logits[i] for i in of]), self.vocabulary).view_as(sure)
-        return {"refusal": weight * (sure * each).sum() / total}
-
     def _shapes(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
         "Ours: matched tokens say outlines and poses by themselves; nothing without `shape_weight`."
         head = self.tokenizer.shape
@@ -283,26 +285,28 @@ class Learning:
             total, objects = total + shape_loss(said, true), objects + len(q)
         return {"shape": self.cfg.tokenizer.shape_weight * total / shared_count(objects)}
 
-    def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:
-        "L_dec: what the LLM says in the sets of matched tokens, and in sentences, in one pass."
-        v, centers = self.vocabulary, tokens.centers.detach().cpu()
-        lessons = [lesson_of(s, m, c, v, self.decoder.cfg.places)
-                   for s, m, c in zip(batch.samples, matches, centers)]
-        asked, targets, shares = zip(*lessons)
-        hidden = self.decoder.answer(context, Blocks.merge(asked))  # (b, s, d)
-        targets = pad_sequence(targets, True, IGNORE).to(self.device)  # (b, s)
-        shares, known = pad_sequence(shares, True).to(self.device), targets != IGNORE
-        logits = self.decoder.language_model.logits(hidden[known])
-        return decoder_loss(logits, targets[known], v, self.decoder.cfg, shares[known])
+    def _refused(self, batch: Batch, tokens: ImageTokens, logits: Sequence, matches) -> dict:
+        "Ours: the LM refuses what was not asked for."
+        weight = self.decoder.cfg.refusal_weight
+        of = [i for i, s in enumerate(batch.samples) if not s.instruction.is_text]
+        if not weight: return {}
+        total = shared_count(sum(len(matches[i][0]) for i in of))  # by all processes
+        if not of: return {}
+        pairs = [p[:2] for p in self._pairs(batch, matches)]
+        rows, which = torch.tensor(pairs, device=self.device, dtype=torch.long).view(-1, 2).T
+        sure = tokens.objectness.detach().sigmoid().index_put(  # the match is not refused
+            (rows, which), tokens.objectness.new_zeros(len(rows)))[of]
+        each = refusals(torch.cat([logits[i] for i in of]), self.vocabulary).view_as(sure)
+        return {"refusal": weight * (sure * each).sum() / total}
 
-    def _tokenizer_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict:
-        "L_tok of the samples whose tokens have objects to show."
-        of = self.showing(batch)
-        boxes = [scene_boxes(batch.samples[i]).to(self.device) for i in of]
-        return tokenizer_loss(only(tokens, of), boxes, [matches[i] for i in of], self.cfg.tokenizer)
+    def _helping(self, batch: Batch, helpers: ImageTokens) -> list[tuple[Tensor, Tensor]]:
+        "Per sample (helpers, objects); none where tokens have no objects to show."
+        shown, nothing = set(self.showing(batch)), torch.zeros(0, 4)
+        boxes = [scene_boxes(s) if i in shown else nothing for i, s in enumerate(batch.samples)]
+        return [overlaps(start, box.to(start)) for start, box in zip(helpers.start, boxes)]
 
 # %% ../../nbs/33_v1_model.ipynb #9c15d4fc
-class VisionLLMv1(Answering, Learning, Reading, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
+class VisionLLMv1(Answering, Learning, Aids, Reading, Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
     "An image tokenizer guided by language and an LLM that answers any v1 instruction (paper §3)."
 
     settings, assemble = VisionLLMv1Config, staticmethod(build)
