@@ -278,7 +278,7 @@ def new_axes(
     for ax in np.ravel(axes):
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(LINE)
-        ax.tick_params(colors=MUTED, labelsize=8.5)
+        ax.tick_params(which="both", colors=MUTED, labelsize=8.5)
         ax.xaxis.label.set_color(MUTED)
         ax.yaxis.label.set_color(MUTED)
     return figure, axes
@@ -381,11 +381,19 @@ def plot_losses(
         look = dict(color=colour, lw=1.8, marker="o" if len(values) == 1 else "")
         ax.plot(at[name], running_mean(values, window), label=name, **look)
     ax.set(xlabel="step", ylabel=ylabel, yscale="log" if log else "linear")
+    if log: _plain_numbers(ax)
     ax.set_title(title, fontsize=10, color=INK)
     ax.grid(axis="y", color=tint(LINE, 0.5), lw=0.6)
     ax.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     ends = "; ".join(f"{name} from {v[0]:.3g} to {v[-1]:.3g}" for name, v in curves.items())
     return to_picture(figure, f"{title or 'Curves'}: {ends}", colours=48)
+
+
+def _plain_numbers(ax) -> None:
+    "A logarithmic axis with 0.2 for 2e-1; between powers of ten where there would be few numbers."
+    low, high = ax.get_ylim()
+    ax.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    ax.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if high < 30 * low and f"{x:e}"[0] in "235" else "")
 
 
 def _placed(curves: Mapping, steps: Sequence[int] | None) -> tuple[dict, dict]:
@@ -559,19 +567,19 @@ def _panel_maps(ax, maps: Sequence[np.ndarray]) -> None:
     ax.imshow(_side_by_side(maps), cmap=_HEAT, interpolation="nearest")
 
 
-def _panel_numbers(ax, values: np.ndarray) -> None:
+def _panel_numbers(ax, values: np.ndarray, tall: float) -> None:
     "`(n, 2)` numbers from 0 to 1 as points of the picture, any other matrix or row as shades."
     if values.ndim == 2 and values.shape[1] == 2 and 0 <= values.min() and values.max() <= 1:
         ax.scatter(*values.T, s=16, color=HERE, edgecolors=PAPER, linewidths=0.5)
-        ax.set(xlim=(0, 1), ylim=(1, 0), aspect=0.75, frame_on=True)
+        ax.set(xlim=(0, 1), ylim=(1, 0), aspect=tall, frame_on=True)
         ax.spines[:].set_color(LINE)
     else:
         shades = np.atleast_2d(values)[:96, :160].astype(float)
         ax.imshow(shades, cmap=_HEAT, aspect="auto", interpolation="nearest")
 
 # %% ../nbs/16_plot.ipynb #1981e66d
-def _panel(ax, value: Any) -> None:
-    "One stage's value, in the way that suits it."
+def _panel(ax, value: Any, tall: float) -> None:
+    "One stage's value, in the way that suits it; `tall` is the picture's height over its width."
     ax.set(xticks=[], yticks=[], frame_on=False)
     value = value.draw() if callable(getattr(value, "draw", None)) else value
     many = list(value) if isinstance(value, (list, tuple)) else []
@@ -584,7 +592,7 @@ def _panel(ax, value: Any) -> None:
     elif getattr(value, "ndim", 0) and (array := _array(value)).size and array.dtype.kind in "fiub":
         while array.ndim > 3 or (array.ndim == 3 and len(array) == 1):
             array = array[0]
-        _panel_maps(ax, [array]) if array.ndim == 3 else _panel_numbers(ax, array)
+        _panel_maps(ax, [array]) if array.ndim == 3 else _panel_numbers(ax, array, tall)
     else:
         _panel_text(ax, str(value))
 
@@ -608,6 +616,7 @@ def show_trace(
     if not len(stages):
         raise ValueError("a trace needs a stage or more: (name, shape, value)")
     columns = min(columns, len(stages))
+    tall = next((v.height / v.width for *_, v in stages if isinstance(v, Image.Image)), 0.75)
     w, h = PANEL[0] + 14, PANEL[1] + 14
     width, height = columns * w + 2, -(-len(stages) // columns) * h + 2
     figure = Figure(figsize=(width / 100, height / 100), facecolor=PAPER)
@@ -619,7 +628,7 @@ def show_trace(
         if i + 1 < len(stages):
             _write(strip, x + PANEL[0] + 4, y + PANEL[1] / 2, "›", 17, HERE, weight="bold")
         inside = ((x + 12) / width, 1 - (y + 182) / height, 212 / width, 128 / height)
-        _panel(figure.add_axes(inside, facecolor="none", anchor="NW"), value)
+        _panel(figure.add_axes(inside, facecolor="none", anchor="NW"), value, tall)
     names = "; ".join(f"{i + 1} {stage[0]}" for i, stage in enumerate(stages))
     return to_picture(figure, f"The way of one request: {names}", colours=192)
 

@@ -156,7 +156,7 @@ class LearnedQueries(nn.Module):
         position = self.position.weight.expand(b, -1, -1)
         return self.content.weight.expand(b, -1, -1), position, self.reference(position).sigmoid()
 
-
+# %% ../../nbs/31_image_tokenizer.ipynb #81a8fb7d
 class ImageTokenizer(nn.Module):
     "Deformable DETR over language-aware maps: M queries become image tokens (v1 paper §3.3)."
 
@@ -262,6 +262,27 @@ def tokenizer_loss(
     return said | proposed | helped
 
 
+def _layer_loss(objectness, centers, extents, boxes, matches, cfg) -> tuple[Tensor, Tensor, Tensor]:
+    "Sums of the three terms for one layer; samples without a match are matched here."
+    every = zip(objectness, centers, boxes, matches)
+    matches = [match or hungarian(match_cost(o, c, box[:, :2], cfg)) for o, c, box, match in every]
+    index = tuple(x.to(objectness.device) for x in match_index(matches))
+    true = torch.cat([box[n] for box, (_, n) in zip(boxes, matches)])
+    said = torch.cat([centers[index], extents[index]], 1)
+    truth = torch.zeros_like(objectness)
+    truth[index] = 1.0
+    return (focal_loss(objectness, truth), *_box_terms(said, true))
+
+
+def _box_terms(said: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    "L1 of the centres, and L1 of the extents plus 1 - GIoU, of boxes (k, 4) in pairs, summed."
+    far = (said - true).abs()
+    if not len(said): return far.sum(), far.sum()
+    pair = torch.vmap(lambda a, b: generalized_box_iou(a[None], b[None])[0, 0])
+    overlap = pair(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true))
+    return far[:, :2].sum(), far[:, 2:].sum() + (1 - overlap).sum()
+
+# %% ../../nbs/31_image_tokenizer.ipynb #36cac280
 def overlaps(
     start: Tensor,  # (m, 4) boxes that queries begin with, cxcywh in [0, 1]
     boxes: Tensor,  # (n, 4) of objects
@@ -284,28 +305,6 @@ def _helper_loss(helpers: ImageTokens | None, boxes: list[Tensor], cfg) -> dict[
     terms = [_layer_loss(*layer, boxes, matches, cfg)[1:] for layer in layers]
     center, extent = (sum(term) / total for term in zip(*terms))
     return {"helper": cfg.helper_weight * (cfg.center_weight * center + cfg.extent_weight * extent)}
-
-
-def _layer_loss(objectness, centers, extents, boxes, matches, cfg) -> tuple[Tensor, Tensor, Tensor]:
-    "Sums of the three terms for one layer; samples without a match are matched here."
-    every = zip(objectness, centers, boxes, matches)
-    matches = [match or hungarian(match_cost(o, c, box[:, :2], cfg)) for o, c, box, match in every]
-    index = tuple(x.to(objectness.device) for x in match_index(matches))
-    true = torch.cat([box[n] for box, (_, n) in zip(boxes, matches)])
-    said = torch.cat([centers[index], extents[index]], 1)
-    truth = torch.zeros_like(objectness)
-    truth[index] = 1.0
-    return (focal_loss(objectness, truth), *_box_terms(said, true))
-
-
-def _box_terms(said: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
-    "L1 of the centres, and L1 of the extents plus 1 - GIoU, of boxes (k, 4) in pairs, summed."
-    far = (said - true).abs()
-    if not len(said): return far.sum(), far.sum()
-    pair = torch.vmap(lambda a, b: generalized_box_iou(a[None], b[None])[0, 0])
-    overlap = pair(box_cxcywh_to_xyxy(said), box_cxcywh_to_xyxy(true))
-    return far[:, :2].sum(), far[:, 2:].sum() + (1 - overlap).sum()
-
 
 # %% ../../nbs/31_image_tokenizer.ipynb #0edcaac3
 def home_cells(
