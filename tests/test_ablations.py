@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from visionllm_edu.ablations import (
-    EYES, VARIANTS, WHOLE, ablate, changed, collect, effects, restart, sight,
+    EYES, VARIANTS, WHOLE, ablate, changed, collect, effects, effects_table, restart, sight,
 )
 from visionllm_edu.data.tasks import descriptions
 from visionllm_edu.stages import v1_stages
@@ -105,6 +105,9 @@ def test_variants_are_trained_scored_and_kept():
         assert [r["variant"] for r in rows] == names and rows[0]["detect AP"] == scores[WHOLE]["detect"]["AP"]
         lost = scores[WHOLE]["detect"]["AP"] - scores["LoRA, rank 8"]["detect"]["AP"]
         assert rows[0]["Δ detect AP"] == 0 and abs(rows[1]["Δ detect AP"] - lost) < 1e-9
+        head, first, second = effects_table(notes).splitlines()
+        assert rows[0]["steps"] == 2 and head.split() == ["1-detection", "steps", *"detect AP detect AP50 detect AP75".split()] and first.startswith(WHOLE)
+        assert f"{scores['LoRA, rank 8']['detect']['AP']:.3f} ({lost:+.3f})" in second
         with pytest.raises(ValueError, match="'1-detection' with no tea; accepted are everything on, LoRA"):
             ablate("1-detection", start, data, data, out, names=["no tea"], **how)
         with pytest.raises(ValueError, match="'9-tea' with no variants; accepted are 0-eyes, 1-detection, 2-all"):
