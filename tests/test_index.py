@@ -13,7 +13,7 @@ def test_readme_snippet():
     reply = model(image, "Detect every house and child")   # your words set task, classes and format
     houses = model.segment(image, ["house"], points=16)    # boxes, polygons and masks, as tensors
     assert houses["polygons"].shape == (len(houses), 16, 2) and {"house", "child"} == set(reply.detections.text_labels)
-    print(reply.detections, model.caption(image), sep="\n")  # two children it should say: it errs at times
+    print(reply.detections, model.caption(image), sep="\n")  # it should say two children: it errs at times
 
 
 # nbs/index.ipynb, cell 030e23a8
