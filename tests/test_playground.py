@@ -38,12 +38,12 @@ def test_composes_what_a_form_says():
 
 # nbs/37_using.ipynb, cell de20579c
 class Sure:
-    "Stands for a model that is sure of its boxes: as many as reach the threshold."
+    "Stands for a model that is sure of its boxes: as many as reach the threshold, the best one without."
     class cfg: categories = ("dog", "ball")
     scores = [0.9, 0.6, 0.2]
-    def __call__(self, image, asked, threshold):
+    def __call__(self, image, asked, threshold=None):
         if asked.is_text: return Reply(" a dog ")
-        scores = [s for s in self.scores if s >= threshold]
+        scores = self.scores[:1] if threshold is None else [s for s in self.scores if s >= threshold]
         boxes, n = [[k, k, k + 9.0, k + 9.0] for k in range(len(scores))], len(scores)
         rows = [f"(<c0>, <p-{k}>, <p0>, <p1>, <p2>)" for k in range(n)]
         return Reply("\n".join(rows), detections=Detections(scores, [0] * n, ["dog"] * n, boxes))
