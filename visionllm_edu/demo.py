@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NO_SET', 'HEADLINES', 'COLOURS', 'LAYOUT', 'HOW_ASKED', 'NEXT', 'PAGES', 'Ask', 'requests_for', 'posed_categories',
-           'true_objects', 'image_tag', 'figure', 'object_card', 'turn', 'tiles', 'answers', 'scene_section',
-           'learning_section', 'journey_section', 'variations', 'steering_section', 'links', 'page', 'what_was_done',
-           'what_was_asked', 'show_weights', 'run_demo']
+           'true_objects', 'image_tag', 'figure', 'object_card', 'turn', 'tiles', 'scene_section', 'learning_section',
+           'journey_section', 'variations', 'steering_section', 'links', 'page', 'what_was_done', 'what_was_asked',
+           'show_weights', 'run_demo']
 
 # %% ../nbs/36_demo.ipynb #9613d184
 import base64
@@ -139,16 +139,11 @@ def tiles(scores: Mapping[str, Mapping], headlines: Mapping[str, str] = HEADLINE
     return f'<div class="tiles">{"".join(parts)}</div>'
 
 # %% ../nbs/36_demo.ipynb #17048a71
-def answers(model: VisionLLMv1, images: list, asked: list[Instruction]) -> list[Reply]:
-    "A reply to each instruction; to a phrase the best guess, however unsure."
-    return model(images, asked)
-
-
 def scene_section(model: VisionLLMv1, data: CocoData, i: int) -> str:
     "One picture: the talk about it on the left, objects on the right."
     asks = requests_for(data, i)
     images, asked = [ask.true.image for ask in asks], [ask.instruction for ask in asks]
-    pairs = list(zip(asks, answers(model, images, asked)))
+    pairs = list(zip(asks, model(images, asked)))
     words = "".join(turn(a, r) for a, r in pairs if a.instruction.is_text)
     cards = "".join(object_card(a, r) for a, r in pairs if not a.instruction.is_text)
     seen = figure(draw_detections(asks[0].true.image, {}), f"scene {i + 1}", f"Scene {i + 1}")
@@ -195,7 +190,7 @@ def variations(data: CocoData, i: int = 0) -> list[tuple[str, Instruction]]:
 def steering_section(model: VisionLLMv1, data: CocoData, i: int = 0) -> str:
     "One picture under many instructions: what words alone change."
     asked, image = variations(data, i), data.image(i)
-    replies = answers(model, [image] * len(asked), [q for _, q in asked])
+    replies = model([image] * len(asked), [q for _, q in asked])
     cards = [f'<article class="card {q.task}">{figure(r.detections.draw(image), words, r.alt)}'
              f"<details><summary>prompt and tokens</summary><p>{html.escape(q.text)}</p>"
              f"<pre>{html.escape(r.text) or NO_SET}</pre></details></article>"

@@ -27,6 +27,7 @@ from .keypoint_decoder import top_poses
 from .mask_decoder import grow_masks
 from .object_decoder import best_of_each, pad_categories, top_objects
 from .super_link import Generated, Link
+from .visual_prompts import in_brief
 
 # %% ../../nbs/60b_v2_answering.ipynb #a64bc2a1
 @dataclass
@@ -61,16 +62,11 @@ def as_region(
     if isinstance(given, Region): region = given
     if not hasattr(region.prompt, "raster"):
         raise ValueError("a region is a Point, Box, Scribble or Mask, or (picture, one of these), "
-                         f"got {_short(given)}")
+                         f"got {in_brief(given)}")
     if n and region.image not in range(n):
         raise ValueError(f"a region lies in picture {region.image!r}, accepted are 0 to {n - 1}")
     return region
 
-
-def _short(given) -> str:
-    "What was given, in one line."
-    text = " ".join(repr(given).split())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 # %% ../../nbs/60b_v2_answering.ipynb #ea56a51a
 def as_chat(
@@ -83,7 +79,7 @@ def as_chat(
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"a request is a text that says something, got {text!r}")
     if not isinstance(regions, (list, tuple)):
-        raise ValueError(f"regions come as a list, one for each <region>, got {_short(regions)}")
+        raise ValueError(f"regions come as a list, one for each <region>, got {in_brief(regions)}")
     before = Chat(seen=_pictures(image)) if after is None else _continued(after, image)
     own, said = [as_region(r, len(before.seen)) for r in regions], text.count("<region>")
     if said != len(own):
@@ -104,7 +100,7 @@ def _pictures(image) -> list[Image.Image]:
 def _continued(after, image) -> Chat:
     "The conversation to go on with; ValueError where it is none, or gets new pictures."
     if not hasattr(after, "turns"):
-        raise ValueError(f"`after` is a reply of `chat`, got {_short(after)}")
+        raise ValueError(f"`after` is a reply of `chat`, got {in_brief(after)}")
     if image is not None:
         raise ValueError("a conversation keeps the pictures it began with: image must be None "
                          "where `after` is given")
@@ -122,7 +118,7 @@ def as_chats(
     for what, given in (("regions", regions), ("after", () if after is None else after)):
         if isinstance(given, (list, tuple)): continue
         raise ValueError(f"several texts take `{what}` as a list with one entry for each, "
-                         f"got {_short(given)}")
+                         f"got {in_brief(given)}")
     images = list(image) if isinstance(image, (list, tuple)) else [image] * n
     regions = list(regions) or [()] * n
     before = [None] * n if after is None else list(after)
