@@ -28,7 +28,7 @@ from .v1.reading import READING
 from .weights import CHECKOUT, atomic, digests, write_json
 
 # %% ../nbs/34b_stages.ipynb #3b9c0bbd
-COURSE_MINUTES = 180.0  # of all stages together
+COURSE_MINUTES = 160.0  # of all stages together
 TALKING = {"detect": 1.0, "ground": 1.5, "caption": 1.5, "answer": 6.0}  # once look-up is there
 POINTING = {"detect": 0.5, "ground": 5.0, "caption": 1.0, "answer": 2.0}
 COMPARING = {"ground": 2.0, "answer": 2.0}
@@ -42,27 +42,26 @@ def v1_stages(
     seed: int = 0,
 ) -> dict[str, Recipe]:
     "The stages of v1's training by name: words, eyes, detection, all tasks (paper §4.1)."
-    share, medium = minutes / 270, dict(seed=seed, matmul="medium")  # the shares below add up to 270
+    share, medium = minutes / COURSE_MINUTES, dict(seed=seed, matmul="medium")
     reading = dict(source="words", full_list=0.2, **medium)
-    seeing = dict(batch_size=8, rehearsal=0.25, rehearsed=4, strangers=0.4, **medium)
+    seeing = dict(batch_size=8, rehearsal=0.15, rehearsed=4, strangers=0.4, **medium)
     return {
-        "0-drills": Recipe({"detect": 1.0}, 32, minutes=3.2 * share, source="drills",
+        "0-drills": Recipe({"detect": 1.0}, 32, minutes=2.5 * share, source="drills",
                            language_rate=0.7, **medium),
-        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=4.8 * share, source="prompts",
+        "0-prompts": Recipe({"detect": 1.0}, 24, minutes=3.5 * share, source="prompts",
                             language_rate=0.7, **medium),
-        "0-words": Recipe(READING, 16, minutes=12 * share, language_rate=0.7, **reading),
-        "0-talk": Recipe(TALKING, 24, minutes=8 * share, language_rate=0.3, **reading),
-        "0-questions": Recipe(TALKING, 32, minutes=20 * share, language_rate=0.4, **reading),
-        "0-pointing": Recipe(POINTING, 32, minutes=10 * share, language_rate=0.5, **reading),
-        "0-relations": Recipe(COMPARING, 32, minutes=6 * share, language_rate=0.5,
+        "0-words": Recipe(READING, 16, minutes=6 * share, language_rate=0.7, **reading),
+        "0-talk": Recipe(TALKING, 24, minutes=4 * share, language_rate=0.3, **reading),
+        "0-questions": Recipe(TALKING, 32, minutes=14 * share, language_rate=0.4, **reading),
+        "0-pointing": Recipe(POINTING, 32, minutes=8 * share, language_rate=0.5, **reading),
+        "0-relations": Recipe(COMPARING, 32, minutes=4 * share, language_rate=0.5,
                               kinds=("relation", "place"), **reading),
-        "0-review": Recipe(REVIEWING, 32, minutes=20 * share, language_rate=0.5, **reading),
-        "0-eyes": Recipe(SHOWING, 8, minutes=30 * share, source="eyes", full_list=0.8,
+        "0-review": Recipe(REVIEWING, 32, minutes=8 * share, language_rate=0.5, **reading),
+        "0-eyes": Recipe(SHOWING, 8, minutes=40 * share, source="eyes", full_list=0.8,
                          **medium),
-        "1-detection": Recipe({"detect": 1.0}, minutes=8 * share, language_rate=0.2,
+        "1-detection": Recipe({"detect": 1.0}, minutes=4 * share, language_rate=0.2,
                               full_list=0.4, **seeing),
-        "1-review": Recipe(REVIEWING, 32, minutes=22 * share, language_rate=0.5, **reading),
-        "2-all-tasks": Recipe(EVERYTHING, minutes=126 * share, language_rate=0.3, other_ranges=0.2,
+        "2-all-tasks": Recipe(EVERYTHING, minutes=66 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing)}
 
 # %% ../nbs/34b_stages.ipynb #37a650fa
