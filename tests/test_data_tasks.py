@@ -5,7 +5,7 @@ Generated from nbs/14_tasks.ipynb by make export: do not edit, edit the notebook
 
 from visionllm_edu.data.tasks import (
     InstructionSampler, Memory, TaskMixture, derive_phrases, derive_questions, descriptions,
-    make_task, object_boundary, plural, served_tasks,
+    make_task, object_boundary, plural, sample_questions, served_tasks,
 )
 
 
@@ -137,6 +137,24 @@ def test_poses_and_refusals():
     boxes_only = replace(sample, segmentations=[None] * len(sample.labels))
     with pytest.raises(ValueError, match="no outline"):
         make_task(boxes_only, Instruction("segment", ("kite",)), data.categories)
+
+
+# nbs/14_tasks.ipynb, cell 66c6715a
+def test_shapes_are_handed_on_for_every_task():
+    data = shapes_data()
+    sample = next(s for s in data if {0, 2} <= set(s.labels))
+    for task, asked in (("detect", Instruction("detect", ("kite", "ball"))), ("answer", Instruction("answer", question=sample_questions(sample, data.categories)[0]["question"]))):
+        made = make_task(sample, asked, data.categories, shapes=True)
+        boxes = made.scene_px if asked.is_text else made.boxes_xyxy_px
+        assert made.outlines_px.shape == (len(boxes), 24, 2) and made.poses_px.shape == (len(boxes), 4, 2) and len(boxes)
+        np.testing.assert_allclose(made.outlines_px.min(1), boxes[:, :2], atol=1.5)   # each outline fills its own box
+        np.testing.assert_allclose(made.outlines_px.max(1), boxes[:, 2:], atol=1.5)
+        posed = ~np.isnan(made.poses_px).all((1, 2))
+        assert posed.sum() == (sample.labels == 2).sum()                              # kites alone have corners to tell
+    assert make_task(sample, asked, data.categories).outlines_px is None              # only where they are wanted
+    bare = replace(sample, segmentations=[None] * len(sample.labels), keypoints=None)
+    made = make_task(bare, asked, data.categories, shapes=True)
+    assert np.isnan(made.outlines_px).all() and made.poses_px.shape[1] == 0           # boxes alone: nothing to learn
 
 
 # nbs/14_tasks.ipynb, cell 62613f72

@@ -80,10 +80,10 @@ def test_a_course_that_was_handed_over_goes_on_elsewhere():
         here, there, data = Path(folder, "a"), Path(folder, "b"), load_data("toybox:train:4")
         course, cfg, how = dict([*tiny_course().items()][-4:]), VisionLLMv1Config.tiny(), {"quiet": True, "checkpoint_minutes": 0}
         with pytest.raises(RuntimeError, match="power cut"):
-            train_stages(data, course, here, cfg, callbacks=[PowerCut("1-review")], **how)
+            train_stages(data, course, here, cfg, callbacks=[PowerCut("1-detection")], **how)
         hand_over(here, there)
-        assert not (there / "0-eyes" / "weights").exists() and (there / "1-detection" / "weights").exists()
-        assert (there / "1-review" / "last.ckpt").exists() and not list(there.glob("1-detection/last.ckpt*"))
+        assert not (there / "0-review" / "weights").exists() and (there / "0-eyes" / "weights").exists()
+        assert (there / "1-detection" / "last.ckpt").exists() and not list(there.glob("0-eyes/last.ckpt*"))
         for out in (here, there): train_stages(data, course, out, cfg, resume=True, **how)
         a, b = (load_file(Path(out, "2-all-tasks", "weights", "model.safetensors")) for out in (here, there))
         assert all(torch.equal(x, b[k]) for k, x in a.items())

@@ -71,7 +71,7 @@ def six_tasks(data, k=4):
     ask = [Instruction("detect", ("ball", "block", "kite")), Instruction("segment", ("kite", "block"), (7, 2), num_points=8),
            Instruction("ground", (sample.phrases[0]["text"],)), Instruction("pose", ("kite",), num_points=4),
            Instruction("caption"), Instruction("answer", question=sample.questions[0]["question"])]
-    return [make_task(sample, instruction, data.categories) for instruction in ask]
+    return [make_task(sample, instruction, data.categories, shapes=True) for instruction in ask]
 
 
 # nbs/33_v1_model.ipynb, cell 38dbae59
@@ -240,6 +240,7 @@ def test_eyes_learn_without_words():
 
 # nbs/33_v1_model.ipynb, cell abdbcdc6
 def test_tokens_show_the_scene_and_know_shapes():
+    from visionllm_edu.v1.image_tokenizer import shape_loss
     torch.manual_seed(0)
     data, cfg = scenes(), VisionLLMv1Config.tiny()
     samples = six_tasks(data, k=1)
@@ -251,11 +252,21 @@ def test_tokens_show_the_scene_and_know_shapes():
     cfg = replace(cfg, whole_scene=True, tokenizer=replace(cfg.tokenizer, shape_weight=20.0))
     model = build(cfg, template_vocabulary(data.categories))
     terms = model.losses(model.collate(words))
-    assert {"word", "objectness", "center", "extent"} <= terms.keys()
+    assert {"word", "objectness", "center", "extent"} <= terms.keys() and terms["shape"] > 0   # of what a question is about
     terms = model.losses(model.collate(samples))
     terms["shape"].backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tokenizer.decoder.parameters())
     assert all(p.grad is None for p in model.decoder.parameters())
+    with torch.no_grad():                                            # by hand: what heads say of matched tokens, per object
+        batch = model.collate(samples[:1])
+        tokens = model.see(batch.pixels, [samples[0].instruction.text])
+        (q, k), = model.match(batch, tokens)
+        head, e, s = model.tokenizer.shape, tokens.embeddings[0, q], samples[0]
+        gap = lambda said, known: shape_loss(said + tokens.centers[0, q, None], torch.as_tensor(known)[k] / torch.tensor(s.size))
+        kites = (s.labels == 2).sum().clip(1)
+        by_hand = 20 * (gap(head.outline(e, 24), s.outlines_px) / len(q) + gap(head.pose(e, 4), s.poses_px) / kites)
+        torch.testing.assert_close(model._shapes(batch, tokens, [(q, k)])["shape"], by_hand)
+        assert model._shapes(model.collate([replace(s, outlines_px=None, poses_px=None)]), tokens, [(q, k)])["shape"] == 0
 
 
 # nbs/33_v1_model.ipynb, cell e17e2ee6
@@ -267,7 +278,7 @@ def test_helpers_learn_boxes_words_and_shapes():
     model = build(cfg, template_vocabulary(data.categories)).train()
     for head in (*model.tokenizer.center, *model.tokenizer.extent): torch.nn.init.normal_(head[-1].weight, std=0.1)  # not at rest
     asked = Instruction("segment", tuple(data.categories), num_points=8)
-    s = make_task(data[0], asked, data.categories, told=[data.categories[c] for c in data[0].labels])
+    s = make_task(data[0], asked, data.categories, told=[data.categories[c] for c in data[0].labels], shapes=True)
     batch = model.collate([replace(s, purpose="eyes")])
     tokens = model.see(batch.pixels, [s.instruction.text])
     on = true_boxes(s)[:1].expand(1, 6, 4)

@@ -34,6 +34,8 @@ class TaskSample:
     boxes_xyxy_px: np.ndarray  # (n, 4) float32
     answer: str = ""  # what to say, for text tasks
     descriptions: list[str] = field(default_factory=list)  # n, in words (k for text tasks), if wanted
+    outlines_px: np.ndarray | None = None  # (n, 24, 2), NaN where there is none; as many, if wanted
+    poses_px: np.ndarray | None = None  # (n, K, 2), NaN where not labelled; as many, if wanted
     scene_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # (k, 4) boxes
     # of all objects of the picture, for text tasks: a question may be about any of them
     purpose: str = "answers"  # or "eyes": the image tokens learn, and nothing is said
@@ -154,20 +156,23 @@ def make_task(
     rng: np.random.Generator | None = None,  # picks the caption; None takes the first
     boundary: Callable[[Sample, int, int], np.ndarray] = object_boundary,
     told: list[str] | None = None,  # a description of each of the sample's objects, to hand on
+    shapes: bool = False,  # hand on outlines and poses of all objects meant, whatever the task
 ) -> TaskSample:
     "What the sample's annotations answer to the instruction; ValueError where they can't."
     scene = np.flatnonzero(~sample.crowd) if instruction.is_text else np.zeros(0, int)
     if instruction.is_text: rows, labels = np.zeros(0, int), np.zeros(0, int)
     elif instruction.task == "ground": rows, labels = _meant(sample, instruction, all_categories)
     else: rows, labels = _listed(sample, instruction, all_categories)
-    boxes = sample.boxes_xyxy_px[rows]
+    boxes, shown = sample.boxes_xyxy_px[rows], [*rows, *scene]
     centers = box_xyxy_to_cxcywh(boxes)[:, :2] / np.array(sample.size)
     return TaskSample(
         sample.image, sample.image_id, sample.size, instruction, labels=labels.astype(np.int64),
         points_px=_POINTS[instruction.task](sample, rows, instruction.points_per_set, boundary),
         centers=centers.astype(np.float32), boxes_xyxy_px=boxes.astype(np.float32),
         answer=_words(sample, instruction, all_categories, rng) if instruction.is_text else "",
-        descriptions=[told[row] for row in (*rows, *scene)] if told else [],
+        descriptions=[told[row] for row in shown] if told else [],
+        outlines_px=_known_outlines(sample, shown, boundary) if shapes else None,
+        poses_px=_poses(sample, shown, None, boundary) if shapes else None,
         scene_px=sample.boxes_xyxy_px[scene].astype(np.float32))
 
 # %% ../../nbs/14_tasks.ipynb #01be9d58
@@ -222,9 +227,16 @@ def _outlines(sample, rows, n, boundary):
     return np.array([boundary(sample, r, n) for r in rows], dtype=np.float32).reshape(-1, n, 2)
 
 
+def _known_outlines(sample, rows, boundary):
+    "Points along each boundary, (k, 24, 2); NaN where an object has no outline."
+    nowhere = np.full((24, 2), np.nan)
+    known = [nowhere if sample.segmentations[r] is None else boundary(sample, r, 24) for r in rows]
+    return np.array(known, dtype=np.float32).reshape(-1, 24, 2)
+
+
 def _poses(sample, rows, n, boundary):
-    "Keypoints, (k, n, 2); NaN where not labelled."
-    if sample.keypoints is None: return np.zeros((0, n, 2), dtype=np.float32)
+    "Keypoints, (k, n, 2), all if n is None; NaN where not labelled."
+    if sample.keypoints is None: return np.full((len(rows), n or 0, 2), np.nan, dtype=np.float32)
     points = sample.keypoints[rows, :n]
     return np.where(points[..., 2:] > 0, points[..., :2], np.nan).astype(np.float32)
 
@@ -392,7 +404,7 @@ class TaskMixture(Dataset):
         sample = replace(sample, image=self.memory.image(row))
         made = make_task(sample, instruction, self.data.categories,
                          None if self.first_caption else rng, self.memory.boundary,
-                         descriptions(self.data, sample))
+                         descriptions(self.data, sample), shapes=True)
         return replace(made, purpose=self.purpose)
 
     def draw(self, index: int) -> tuple[int, Sample, Instruction, np.random.Generator]:

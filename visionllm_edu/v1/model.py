@@ -275,15 +275,18 @@ class Aids:
         "Ours: matched tokens say outlines and poses by themselves; nothing without `shape_weight`."
         head = self.tokenizer.shape
         if head is None: return {}
-        total, objects = tokens.embeddings.sum() * 0, 0
-        for i, s in enumerate(batch.samples):
-            q, n = matches[i]
-            if s.instruction.task not in ("segment", "pose") or not len(q): continue
-            true = to_unit(torch.as_tensor(s.points_px)[n], s.size).to(self.device)  # (k, N, 2)
-            say = head.outline if s.instruction.task == "segment" else head.pose
-            said = say(tokens.embeddings[i, q], true.shape[1]) + tokens.centers[i, q, None].detach()
-            total, objects = total + shape_loss(said, true), objects + len(q)
-        return {"shape": self.cfg.tokenizer.shape_weight * total / shared_count(objects)}
+        loss = tokens.embeddings.sum() * 0
+        for say, name in ((head.outline, "outlines_px"), (head.pose, "poses_px")):
+            total, objects = 0, 0
+            for i, s in enumerate(batch.samples):
+                (q, n), known = matches[i], getattr(s, name)
+                if known is None or not len(q): continue
+                true = to_unit(torch.as_tensor(known)[n], s.size).to(self.device)  # (k, N, 2)
+                said = say(tokens.embeddings[i, q], true.shape[1])
+                total = total + shape_loss(said + tokens.centers[i, q, None].detach(), true)
+                objects += int((~true.isnan()).any(-1).any(-1).sum())
+            loss = loss + total / shared_count(objects)
+        return {"shape": self.cfg.tokenizer.shape_weight * loss}
 
     def _refused(self, batch: Batch, tokens: ImageTokens, logits: Sequence, matches) -> dict:
         "Ours: the LM refuses what was not asked for."
