@@ -55,7 +55,7 @@ def test_all_stages_learn_in_bfloat16():
 
 # nbs/34b_stages.ipynb, cell 032c05e3
 class PowerCut(Callback):
-    "Ends the run in a stage's first step, once."
+    "Ends the run after the first step of the stage named."
     def __init__(self, stage): self.stage = stage
     def on_train_batch_end(self, trainer, *_):
         if self.stage in str(trainer.callbacks[2].out): raise RuntimeError("power cut")

@@ -268,7 +268,7 @@ def test_a_real_pretrained_bert():
 
 # nbs/30_language_guidance.ipynb, cell 9f21494d
 def named_cells(n=8, side=8):
-    "n pictures times three prompts: pixels (3n, 3, 64, 64), texts, and the cells to light up (3n, side, side)."
+    "n pictures times three prompts: pixels (3n, 3, 64, 64), texts, the cells to light up (3n, side, side), and the 3n tasks."
     with tempfile.TemporaryDirectory() as folder:
         data = load_data(write_shapes(folder, n=n, size=(64, 64), seed=3))
         tasks = [make_task(data[i], Instruction("detect", (name,)), data.categories) for i in range(n) for name in SHAPES]

@@ -186,7 +186,7 @@ def build_peer(
 # %% ../nbs/38b_peers.ipynb #3929231c
 def peer_config(cfg: VisionLLMv1Config | None = None) -> VisionLLMv1Config:
     "The settings of `cfg` (mini, if none) with eyes that transformers' Deformable DETR can have, too."
-    return changed(cfg or VisionLLMv1Config.mini(), VARIANTS["0-eyes"]["neither of the two"].settings)
+    return changed(cfg or VisionLLMv1Config.mini(), VARIANTS["0-eyes"]["no fine map, no helpers"].settings)
 
 # %% ../nbs/38b_peers.ipynb #149b6acb
 def train_peer(

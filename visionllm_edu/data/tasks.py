@@ -34,8 +34,8 @@ class TaskSample:
     boxes_xyxy_px: np.ndarray  # (n, 4) float32
     answer: str = ""  # what to say, for text tasks
     descriptions: list[str] = field(default_factory=list)  # n, in words (k for text tasks), if wanted
-    outlines_px: np.ndarray | None = None  # (n, 24, 2), NaN where there is none; as many, if wanted
-    poses_px: np.ndarray | None = None  # (n, K, 2), NaN where not labelled; as many, if wanted
+    outlines_px: np.ndarray | None = None  # (n or k, 24, 2) float32, NaN where an object has none
+    poses_px: np.ndarray | None = None  # (n or k, K, 2) float32, NaN where not labelled
     scene_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # (k, 4) boxes
     # of all objects of the picture, for text tasks: a question may be about any of them
     purpose: str = "answers"  # or "eyes": the image tokens learn, and nothing is said

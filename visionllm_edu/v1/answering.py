@@ -128,7 +128,7 @@ def stages(
         ("F_v: four scales", tuple(maps["backbone"][0].shape), maps["backbone"]),
         ("F_v that has read F_l", tuple(maps["guidance"][0].shape), maps["guidance"]),
         ("image tokens: all l_i", tuple(centers.shape), centers),
-        ("tokens that are objects", f"{int(sure.sum())} above {threshold:g}",
+        ("tokens sure to be objects", f"{int(sure.sum())} at {threshold:g} or more",
          centers[sure] if sure.any() else "none"),
         ("the form that asks", (len(form),), form),
         ("what the LLM said", None, reply.text or "(no set passed the threshold)"),
@@ -237,7 +237,7 @@ class Answering(Responding):
         return self._ask(image, asked, threshold)
 
     def ground(self, image, phrase: str, threshold: float = 0.0) -> Detections:
-        "Boxes for a phrase, best first."
+        "Boxes for a phrase, best first: all of them, however unsure; calling the model gives the first."
         return self._ask(image, Instruction("ground", (phrase,)), threshold)
 
     def pose(

@@ -223,7 +223,7 @@ def _with_fine(fine: list[Tensor], memory: Tensor, shapes: list) -> tuple[Tensor
 
 
 def _check_config(cfg: ImageTokenizerConfig) -> None:
-    "ValueError for boxes without proposals, which have them, and for helpers without boxes."
+    "ValueError for `box_references` without `proposals`, where boxes start, and for `helpers` without `box_references`."
     for wanted, needed in (("box_references", "proposals"), ("helpers", "box_references")):
         if getattr(cfg, wanted) and not getattr(cfg, needed):
             raise ValueError(f"{wanted} is {getattr(cfg, wanted)} but {needed} is "

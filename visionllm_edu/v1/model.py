@@ -137,8 +137,7 @@ def class_targets(sample: TaskSample, vocabulary: Vocabulary) -> Tensor:
 def pairing_cost(
     objectness: Tensor,  # (m,) logits
     centers: Tensor,     # (m, 2) l_i
-    belief: Tensor | None,  # (m, vocabulary) probabilities of what each set says in its `<cls>`
-    # place; None where nothing is said
+    belief: Tensor | None,  # (m, vocabulary) P of each set's `<cls>` place; None: nothing is said
     sample: TaskSample,  # with n objects
     vocabulary: Vocabulary,
     cfg: VisionLLMv1Config,
