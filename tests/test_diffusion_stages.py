@@ -7,10 +7,12 @@ import pytest
 import torch
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.diffusion_stages import DIFFUSION, PictureMixture, diffusion_stages
+from visionllm_edu.data.tasks import descriptions
+from visionllm_edu.diffusion_stages import DIFFUSION, PictureMixture, diffusion_stages, inventory
 from visionllm_edu.stages import train_stages
 from visionllm_edu.train import Recipe, read_losses
 from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
@@ -21,6 +23,12 @@ def test_samples_by_number():
     data = load_data("toybox:train:16")
     a, b = (PictureMixture(data, {"reconstruct": 1, "draw": 2, "edit": 2}, 3) for _ in range(2))
     other = PictureMixture(data, {"reconstruct": 1, "draw": 2, "edit": 2}, 4)
+    few = PictureMixture(data, {"draw_few": 1.0})
+    for i in range(6):
+        s = few[i]
+        assert s.task == "draw" and s.text and any(s.picture.tobytes() == data.image(r).tobytes() for r in range(16) if len(data.sample(r, image=False).labels) <= 3)
+    told = inventory(data, 0, Random(0))
+    assert all(line.split(": ")[-1] in told for line in descriptions(data, data.sample(0, image=False))) and told.count(";") == len(data.sample(0, image=False).labels) - 1
     seen = lambda s: (s.task, s.text, s.picture.tobytes(), s.source and s.source.tobytes())
     rows = [seen(a[i]) for i in range(12)]
     assert rows == [seen(b[i]) for i in reversed(range(12))][::-1]
@@ -41,7 +49,7 @@ def test_what_is_refused():
         with pytest.raises(ValueError, match="has no captions, so there is nothing to draw by"):
             PictureMixture(load_data(f"coco:{folder}:train"), {"draw": 1.0})
     for tasks in ({}, {"paint": 1.0}, {"draw": 0.0}):
-        with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, edit"):
+        with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, draw_few, edit"):
             PictureMixture(load_data("toybox:train:16"), tasks)
 
 
@@ -53,7 +61,7 @@ def test_three_stages():
     def part(model, name): return [p.clone() for p in model.get_submodule(name).parameters()]
     def same(a, b): return all(torch.equal(x, y) for x, y in zip(a, b))
     with TemporaryDirectory() as out:
-        train_stages(data, dict([*short.items()][:2]), out, cfg, **quiet)
+        train_stages(data, dict([*short.items()][:3]), out, cfg, **quiet)
         coded, drew = (LatentDiffusion.from_pretrained(Path(out, n, "weights")) for n in ("0-autoencoder", "1-draw"))
         assert same(part(coded, "painter.vae"), part(drew, "painter.vae"))
         assert not same(part(coded, "painter.unet"), part(drew, "painter.unet"))

@@ -61,7 +61,7 @@ def test_a_judge_who_knows_everything():
     asked = commissions(data, 60)
     scores = totals([verdict(c, seen) for c, seen in zip(asked, judge.look([data.image(c.row) for c in asked]))])
     assert scores["object"] == 1 and scores["count"] > 0.8     # captions leave out what is hardly seen, and what is small
-    assert scores["colour"] > 0.75 and scores["style"] > 0.8 and scores["position"] > 0.8
+    assert scores["colour"] > 0.6 and scores["style"] > 0.8 and scores["position"] > 0.8
     blind = Judge(Oracle(data, forget=data.categories), data, scenes=60)
     none = totals([verdict(c, seen) for c, seen in zip(asked, blind.look([data.image(c.row) for c in asked]))])
     assert none["object"] == none["count"] == none["colour"] == none["position"] == 0

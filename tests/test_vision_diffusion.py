@@ -4,8 +4,8 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, Painter, PainterConfig, make_unet, make_vae, noise_schedule, to_pictures,
-    to_pixels,
+    Denoiser, Painter, PainterConfig, make_unet, make_vae, noise_schedule, spread_times,
+    to_pictures, to_pixels,
 )
 
 
@@ -29,7 +29,7 @@ def test_pixels_and_back():
 # nbs/53_diffusion.ipynb, cell 03050661
 def test_settings_must_fit():
     with pytest.raises(ValueError, match="size is 60; accepted are multiples of 8"): PainterConfig(size=60)
-    with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(100, 200))
+    with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(98, 200))
     with pytest.raises(ValueError, match="edit_drop 0.5"): PainterConfig(edit_drop=0.5)
     with pytest.raises(ValueError, match="prediction 'noise'; accepted"): PainterConfig(prediction="noise")
 
@@ -102,8 +102,8 @@ def test_noise_loss_by_hand():
         torch.manual_seed(5)
         x = (painter.vae.encode(pixels).latent_dist.sample() - painter.mean) / painter.std
         torch.rand(2)  # the dice for dropping
-        t, noise = torch.randint(1000, (2,)), torch.randn_like(x)
-        a = noise_schedule().alphas_cumprod[t][:, None, None, None]
+        t, noise = spread_times(2, 1000), torch.randn_like(x)
+        a = painter.schedule.alphas_cumprod[t][:, None, None, None]
         guess = painter.unet(a.sqrt() * x + (1 - a).sqrt() * noise, t, tokens).sample
         wanted = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x
         torch.testing.assert_close(loss, ((guess - wanted) ** 2).mean())

@@ -24,7 +24,7 @@ from .v2_questions import ChatExaminer
 
 # %% ../nbs/65c_v2_report.ipynb #06d30af2
 @cache
-def shipped_judge(weights: str = "v1-toybox", scenes: int = 600) -> Judge:
+def shipped_judge(weights: str = "v1-toybox", scenes: int = 6000) -> Judge:
     "A judge with the eyes of shipped weights, and so many scenes of train to know colours by."
     return Judge(VisionLLMv1.from_pretrained(weights), load_data(f"toybox:train:{scenes}"),
                  scenes=scenes)

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from ..language.vocabulary import Vocabulary
 from ..reply import answering_mode
 from ..settings import OnDisk, of_size
-from ..steps import Steps
+from ..steps import Steps, split_off
 from .diffusion import Painter, PainterConfig, to_pixels
 from .matching import several_processes, shared_counts
 
@@ -195,8 +195,10 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
         return terms
 
     def groups(self) -> list[tuple]:
-        "All at one rate."
-        return [(self.parameters(), self.cfg.lr)]
+        "The autoencoder and the editor; what reads and draws, whose rate `language_rate` lowers."
+        parts = (self.text_encoder, self.painter.unet)
+        drawing, rest = split_off(self, *parts, nn.ParameterList([self.painter.nothing]))
+        return [(rest, self.cfg.lr), (drawing, self.cfg.lr)]
 
     def encode_text(
         self,
