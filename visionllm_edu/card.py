@@ -227,7 +227,7 @@ def split_scores(folder: Path) -> dict[str, dict]:
     found = {p.stem: json.loads(p.read_text()) for p in (folder / "scores").glob("*.json")}
     return {s: found[s] for s in [*order, *sorted(set(found) - set(order))] if s in found}
 
-
+# %% ../nbs/39_card.ipynb #9be31fce
 def write_card(
     folder: str | Path,  # of shipped weights, with run.json and scores/SPLIT.json
 ) -> Path:

@@ -316,7 +316,7 @@ def what_was_asked(model: VisionLLMv1, data: CocoData, weights: str) -> str:
             f"about {len(data)} scenes of {data.name} that they were not trained on. Every figure "
             "and every answer on this page was generated just now.")
 
-
+# %% ../nbs/36_demo.ipynb #61c29c39
 def show_weights(
     out: str | Path,
     weights: str = "v1-toybox",  # as `from_pretrained` takes them
@@ -339,7 +339,7 @@ def show_weights(
     text = page(model, data, scores, note, losses, images, True, beside)
     return _keep(out, text, scores)
 
-
+# %% ../nbs/36_demo.ipynb #4d34fb7b
 def run_demo(
     out: str | Path,
     minutes: float = 3.0,  # of training

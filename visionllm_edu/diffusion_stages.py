@@ -36,7 +36,7 @@ def inventory(data: CocoData, row: int, rng: Random) -> str:
     told = [line.split(": ")[-1] for line in descriptions(data, sample)]
     return " ".join([*where, "; ".join(rng.sample(told, len(told))) + "."])
 
-
+# %% ../nbs/53b_diffusion_stages.ipynb #53c783a4
 class PictureMixture(Dataset):
     "Samples without end for `LatentDiffusion`: sample i depends on (seed, i) alone."
 

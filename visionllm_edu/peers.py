@@ -230,7 +230,7 @@ def score_peer(
     write_json(done, scores)
     return scores
 
-
+# %% ../nbs/38b_peers.ipynb #2a551120
 def compare(
     train: CocoData | str,  # data, or the spec of it
     val: CocoData | str,
@@ -259,7 +259,7 @@ def compare(
     write_json(Path(out, "peers.json"), report)
     return report
 
-
+# %% ../nbs/38b_peers.ipynb #39f501b7
 def peers_table(report: dict) -> str:
     "The figures of `compare` as lines of text."
     columns, nan = ("AP", "AP50", "AP75", "ratio"), float("nan")

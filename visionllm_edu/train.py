@@ -180,7 +180,7 @@ def ends_step(index: int, accumulate: int) -> bool:
     "Is this batch the last of those whose gradients make one step?"
     return (index + 1) % accumulate == 0
 
-
+# %% ../nbs/34_train.ipynb #ea484714
 class Clock(Callback):
     "Counts steps or minutes, sets rates and random numbers by what is done, and ends the run."
 

@@ -276,7 +276,7 @@ class Chatter:
     def _made(self, replies) -> list[Image.Image | None]:
         return [r.images[0] if r.images else None for r in replies]
 
-
+# %% ../nbs/65_v2_pictures.ipynb #99d4e41c
 def examine_drawing(
     painter,       # `draw(captions, generator=...)`
     data: CocoData,
@@ -295,7 +295,7 @@ def examine_drawing(
     scores = totals([verdict(*one) for one in zip(asked, judge.look(drawn))])
     return scores | {"silent": float(np.mean([image is None for image in drawn]))}, drawn
 
-
+# %% ../nbs/65_v2_pictures.ipynb #f905553e
 class Real:
     "The painter whom nobody can beat: it gives back the true pictures, reduced if asked."
 

@@ -50,7 +50,7 @@ def v2_vocabulary(data: CocoData, text_size: int = 2000) -> Vocabulary:
     joints = {link_name(point) for points in data.keypoints_of.values() for point in points}
     return chat_vocabulary(texts, text_size, sorted({*joints, *data.categories}))
 
-
+# %% ../nbs/61_v2_stages.ipynb #74abd79f
 def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
     "The chats that a recipe draws from data, told or seen."
     r, grid = recipe, cfg.image_encoder.grid
@@ -66,7 +66,7 @@ def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
     if not r.rehearsal: return seen
     return Rehearsal(seen, draw(REHEARSED, "words", r.rehearsed), r.rehearsal, r.rehearsed)
 
-
+# %% ../nbs/61_v2_stages.ipynb #8a6b6ad3
 def _look(model: VisionLLMv2, images: list, names: Sequence[str]) -> list[tuple]:
     "What it finds when it is asked for all these names; None where it calls no decoder."
     words = CHAT_TEMPLATES["detect"].questions[0].format(classes=", ".join(names))

@@ -156,6 +156,21 @@ class LearnedQueries(nn.Module):
         position = self.position.weight.expand(b, -1, -1)
         return self.content.weight.expand(b, -1, -1), position, self.reference(position).sigmoid()
 
+# %% ../../nbs/31_image_tokenizer.ipynb #180438ad
+def _with_fine(fine: list[Tensor], memory: Tensor, shapes: list) -> tuple[Tensor, list]:
+    "What the decoder looks at: the cells of the fine map, if there is one, then the encoder's."
+    if not fine: return memory, shapes
+    cells, own = flatten_maps(fine)
+    return torch.cat([cells, memory], 1), [*own, *shapes]
+
+
+def _check_config(cfg: ImageTokenizerConfig) -> None:
+    "ValueError for boxes without proposals, where boxes start, and for helpers without boxes."
+    for wanted, needed in (("box_references", "proposals"), ("helpers", "box_references")):
+        if getattr(cfg, wanted) and not getattr(cfg, needed):
+            raise ValueError(f"{wanted} is {getattr(cfg, wanted)} but {needed} is "
+                             f"{getattr(cfg, needed)}; {wanted} needs {needed}=True")
+
 # %% ../../nbs/31_image_tokenizer.ipynb #81a8fb7d
 class ImageTokenizer(nn.Module):
     "Deformable DETR over language-aware maps: M queries become image tokens (v1 paper §3.3)."
@@ -213,21 +228,6 @@ class ImageTokenizer(nn.Module):
         step = self.center[layer](hidden)
         if self.cfg.box_references: step = torch.cat([step, self.extent[layer](hidden)], -1)
         return move_reference(reference, step)
-
-
-def _with_fine(fine: list[Tensor], memory: Tensor, shapes: list) -> tuple[Tensor, list]:
-    "What the decoder looks at: the cells of the fine map, if there is one, then the encoder's."
-    if not fine: return memory, shapes
-    cells, own = flatten_maps(fine)
-    return torch.cat([cells, memory], 1), [*own, *shapes]
-
-
-def _check_config(cfg: ImageTokenizerConfig) -> None:
-    "ValueError for `box_references` without `proposals`, where boxes start, and for `helpers` without `box_references`."
-    for wanted, needed in (("box_references", "proposals"), ("helpers", "box_references")):
-        if getattr(cfg, wanted) and not getattr(cfg, needed):
-            raise ValueError(f"{wanted} is {getattr(cfg, wanted)} but {needed} is "
-                             f"{getattr(cfg, needed)}; {wanted} needs {needed}=True")
 
 # %% ../../nbs/31_image_tokenizer.ipynb #60301ba3
 def match_cost(

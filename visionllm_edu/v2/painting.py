@@ -42,7 +42,7 @@ class Drawings:
         "The rows of a route."
         return [k for k, own in enumerate(self.routes) if own == route]
 
-
+# %% ../../nbs/54a_painting.ipynb #f57321aa
 def drawings_of(
     chats: list[ChatSample],
     links: list[list[LinkPlace]],  # of each
