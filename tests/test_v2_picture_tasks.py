@@ -31,6 +31,9 @@ def test_a_drawing_shows_nothing():
         assert target.picture.tobytes() == page.data.image(page.row).tobytes()
         assert target.words in [*page.sample.captions, *page.sample.long_captions]
         assert target.words.lower() in turn.user.lower()
+    page = Page(toybox(), 0)                                       # for those who only read, nothing is painted
+    blank, full = (ask_generate(page, Random(0), Asking(blank=b)) for b in (True, False))
+    assert blank.turn == full.turn and blank.target.words == full.target.words and blank.target.picture.size == (8, 8)
 
 
 # nbs/42c_picture_tasks.ipynb, cell ce8b6c36

@@ -109,17 +109,23 @@ def test_painters_are_lent_to_a_model_that_talks():
     data = load_data("toybox:train:8")
     with TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        LatentDiffusion(DiffusionConfig.tiny(), v2_vocabulary(data, 600)).save_pretrained(Path(folder, "painter"))
+        lender = LatentDiffusion(DiffusionConfig.tiny(), v2_vocabulary(data, 600))
+        lender.painter.begin_editor()
+        lender.save_pretrained(Path(folder, "painter"))
         talks = VisionLLMv2.assemble(VisionLLMv2Config.tiny(), v2_vocabulary(data, 600))
-        every = picture_stages()["4-every-decoder"]
-        first = {"4-every-decoder": replace(every, minutes=None, steps=3, batch_size=6, tasks=PAINT | {"caption": 1.0})}
+        first = {name: replace(r, minutes=None, steps=3, batch_size=6, tasks=PAINT if r.source == "words" else PAINT | {"caption": 1.0})
+                 for name, r in picture_stages().items()}
         talks.save_pretrained(Path(folder, "talks"))
         with pytest.raises(ValueError, match="edit, generate need an image decoder: start from a model made by"):
             train_stages(data, first, Path(folder, "out"), course=V2, start=Path(folder, "talks"), quiet=True)
         talks.with_pictures(Path(folder, "painter")).save_pretrained(Path(folder, "whole"))
         model = train_stages(data, first, Path(folder, "out"), course=V2, start=Path(folder, "whole"), quiet=True)
-        before, terms = VisionLLMv2.from_pretrained(Path(folder, "whole")), set(read_losses(Path(folder, "out", "4-every-decoder", "losses.csv")))
-    assert {"generate_noise", "generate_caption", "edit_noise", "edit_caption", "text"} <= terms
-    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before.state_dict()[n])}
-    assert any(n.startswith("pictures.bridges.generate") for n in changed) and any(n.startswith("pictures.painter.editor") for n in changed)
-    assert not any(n.startswith(("pictures.painter.unet", "pictures.painter.vae")) for n in changed)
+        states = [VisionLLMv2.from_pretrained(f).state_dict() for f in (Path(folder, "whole"), *(Path(folder, "out", name, "weights") for name in first))]
+        terms = [{*read_losses(Path(folder, "out", name, "losses.csv"))} - {"step", "lr", "loss", "link_naming"} for name in first]
+    words, drawn = {"text", "generate_caption", "edit_caption"}, {"generate_noise", "edit_noise"}
+    assert terms[0] <= words and terms[0] & words - {"text"} and all(words | drawn <= some for some in terms[1:])
+    moved = [{n for n, x in a.items() if not torch.equal(x, b[n])} for a, b in zip(states, states[1:])]
+    assert all(n.startswith(("pictures.bridges.", "link.queries.tables.generate", "link.queries.tables.edit")) for n in moved[0]) and moved[0]
+    edits = [any(n.startswith("pictures.painter.editor") for n in some) for some in moved]
+    assert edits == [False, False, True] and any(n.startswith("link.language_model") for n in moved[1]) and not any(n.startswith("link") for n in moved[2])
+    assert not any(n.startswith(("pictures.painter.unet", "pictures.painter.vae")) for some in moved for n in some)

@@ -219,6 +219,7 @@ class Asking:
     max_regions: int = 4  # most regions in one question
     first_region: int = 1  # the number of the next region in this chat
     examples: Mapping[str, list[int]] = field(default_factory=dict)  # {class: rows of pictures}
+    blank: bool = False  # a sheet of paper in place of what is to be drawn: words are enough
 
 # %% ../../nbs/42a_chat_tasks.ipynb #db72dfc4
 def say(

@@ -217,6 +217,7 @@ class ChatMixture(Dataset):
         max_regions: int = 4,  # most regions in one question
         cache_mb: float = 500,  # memory for decoded pictures
         alike: bool = False,    # one task for each batch: less padding still
+        blank: bool = False,    # what is to be drawn is wanted in words alone
     ):
         "ValueError where a task is unknown, or no picture serves any of them."
         weights = _check_weights(tasks)
@@ -224,7 +225,8 @@ class ChatMixture(Dataset):
         self.alike = alike
         self.memory = Memory(data, megabytes=cache_mb)
         examples = examples_of(data) if "in_context" in weights else {}
-        self.how = Asking(max_classes=max_classes, max_regions=max_regions, examples=examples)
+        self.how = Asking(max_classes=max_classes, max_regions=max_regions, examples=examples,
+                          blank=blank)
         self.sure = {task: row for task in weights if (row := self._serving(task)) is not None}
         self.tasks = {task: weight for task, weight in weights.items() if task in self.sure}
         if not self.tasks: raise ValueError(f"{data.name}: no picture serves {', '.join(weights)}")

@@ -295,7 +295,8 @@ def batch_counts(batch: ChatBatch | ToldBatch) -> dict[str, float]:
              "region_naming": sum(len(t.regions) for t in told),
              "objects": sum(len(e.target.boxes_xyxy_px) for e in errands if not e.joints)}
     found |= pose_counts([body_target(e.target, e.size) for e in errands if e.joints])
-    return found | {r: len(drawings.of(r)) if drawings else 0 for r in ROUTES_TO_PICTURES}
+    routes = [r for *_, r, _ in batch.asked] if words else drawings.routes if drawings else []
+    return found | {r: routes.count(r) for r in ROUTES_TO_PICTURES}
 
 # %% ../../nbs/60_v2_model.ipynb #f164d91f
 class Learning(Thinking):
@@ -313,7 +314,9 @@ class Learning(Thinking):
 
     def terms(self, batch: ChatBatch | ToldBatch) -> dict[str, Tensor]:
         "The terms by name, means over this batch."
-        if isinstance(batch, ToldBatch): return self.told_losses(batch)
+        if isinstance(batch, ToldBatch):
+            thoughts = self.told_thoughts(batch)
+            return self.told_losses(batch, thoughts) | self.bridge_losses(batch.asked, thoughts[1])
         seen = self.see(batch)
         losses = self._named(batch, *seen)
         if batch.purpose == "eyes": return losses
@@ -388,10 +391,13 @@ class VisionLLMv2(
     def language_model(self) -> LanguageModel: return self.link.language_model
 
     def groups(self) -> list[tuple]:
-        "Decoders, and what sees and speaks, each with its learning rate."
+        "Decoders; what sees and speaks, and a painter, which comes trained: each with its rate."
         behind = [part for name in DECODERS if (part := getattr(self, name)) is not None]
         decoders, rest = split_off(self, *behind)
-        return [(decoders, self.cfg.lr_decoders), (rest, self.cfg.lr)]
+        lent = {id(p) for p in self.pictures.painter.parameters()} if self.pictures else ()
+        rest += [p for p in decoders if id(p) in lent]
+        return [([p for p in decoders if id(p) not in lent], self.cfg.lr_decoders),
+                (rest, self.cfg.lr)]
 
     @classmethod
     def assemble(cls, cfg: VisionLLMv2Config, vocabulary: Vocabulary) -> "VisionLLMv2":

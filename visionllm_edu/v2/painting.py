@@ -114,6 +114,20 @@ class PaintingLosses:
                 d.sources[rows] if route == "edit" else None)
         return losses
 
+    def bridge_losses(
+        self,
+        asked: list[tuple[int, int, str, Tensor]],  # (conversation, place, route, features (t, w))
+        links: list[list[Link]],  # of each conversation
+    ) -> dict[str, Tensor]:
+        "What links to pictures owe a text encoder where nothing is drawn, by name."
+        if self.pictures is None: return {}
+        states = {(i, link.at): link.states for i, own in enumerate(links) for link in own}
+        losses = {}
+        for route in ROUTES_TO_PICTURES:
+            own = [(states[i, at], said.to(self.device)) for i, at, r, said in asked if r == route]
+            if own: losses |= self.pictures.caption_loss(route, *map(torch.stack, zip(*own)))
+        return losses
+
 # %% ../../nbs/54a_painting.ipynb #9ae78942
 class Painting(PaintingLosses):
     "Drawing and editing, many conversations at once, and learning it."

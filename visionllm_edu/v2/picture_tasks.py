@@ -29,7 +29,8 @@ def ask_generate(page: Page, rng: Random, how: Asking) -> Round | None:
     captions = [*page.sample.captions, *page.sample.long_captions]
     if not captions: return None
     words = plain(rng.choice(captions))
-    return Round(_asked(words, rng), picture_target(page.data.image(page.row), words), alone=True)
+    picture = Image.new("RGB", (8, 8)) if how.blank else page.data.image(page.row)
+    return Round(_asked(words, rng), picture_target(picture, words), alone=True)
 
 
 def _asked(words: str, rng: Random) -> Turn:

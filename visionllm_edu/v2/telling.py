@@ -6,7 +6,7 @@
 __all__ = ['PURPOSES', 'Told', 'covering', 'tell', 'ToldChats', 'ToldBatch', 'link_words', 'Telling']
 
 # %% ../../nbs/44_telling.ipynb #50c61787
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -100,6 +100,8 @@ class ToldBatch:
     labels: Tensor  # (b, m)
     told: list[Told]
     links: list[list[str]]  # per conversation: the words that each of its links should sound like
+    asked: list[tuple[int, int, str, Tensor]] = field(default_factory=list)  # of links to pictures:
+    # conversation, place, route, and what a text encoder says (t, w) of the words
 
     def __len__(self) -> int: return len(self.ids)
 
@@ -149,12 +151,20 @@ class Telling:
             regions.append(said[t.regions])
         return images, regions
 
-    def told_losses(self, batch: ToldBatch) -> dict[str, Tensor]:
-        "The loss of the words said about told pictures."
+    def told_thoughts(self, batch: ToldBatch) -> tuple[Tensor, list[list[Link]]]:
+        "Hidden states (b, m, d) of told conversations, and the links of each."
         hidden = self.link(self.link.embed(batch.ids, *self.told_tokens(batch.told)), batch.valid)
-        links = [link for some in self.link.gather(hidden, batch.ids) for link in some]
+        return hidden, self.link.gather(hidden, batch.ids)
+
+    def told_losses(
+        self,
+        batch: ToldBatch,
+        thoughts: tuple[Tensor, list[list[Link]]] | None = None,  # if they have been thought
+    ) -> dict[str, Tensor]:
+        "The loss of the words said about told pictures."
+        hidden, links = thoughts or self.told_thoughts(batch)
         return {"text": self.link.loss(hidden, batch.labels)} | self.link_naming(
-            links, [text for some in batch.links for text in some])
+            sum(links, []), sum(batch.links, []))
 
     def link_naming(self, links: list[Link], words: list[str]) -> dict[str, Tensor]:
         "The loss of links whose mean state should sound like their words."
@@ -170,8 +180,11 @@ class Telling:
                 for c in chats]
         ids, valid = pad_ids([row.ids for row in rows], v)
         labels = pad_sequence([row.labels for row in rows], True, IGNORE)
+        asked = [(i, link.at, ROUTES[link.token], target.features)
+                 for i, (c, row) in enumerate(zip(chats, rows)) for target in c.targets
+                 for link in row.links if link.turn == target.turn and target.features is not None]
         return ToldBatch(ids, valid, labels, [c.told for c in chats],
-                         [link_words(c, row.links) for c, row in zip(chats, rows)])
+                         [link_words(c, row.links) for c, row in zip(chats, rows)], asked)
 
     def naming(self, patches: Tensor, regions: Tensor, told: list[Told]) -> dict[str, Tensor]:
         "The losses of patch tokens (p, t, d) and region tokens (r, d) that should sound like words."
