@@ -276,15 +276,17 @@ class Aids:
         if head is None: return {}
         loss = tokens.embeddings.sum() * 0
         for say, name in ((head.outline, "outlines_px"), (head.pose, "poses_px")):
-            total, objects = 0, 0
-            for i, s in enumerate(batch.samples):
-                (q, n), known = matches[i], getattr(s, name)
-                if known is None or not len(q): continue
-                true = to_unit(torch.as_tensor(known)[n], s.size).to(self.device)  # (k, N, 2)
-                said = say(tokens.embeddings[i, q], true.shape[1])
-                total = total + shape_loss(said + tokens.centers[i, q, None].detach(), true)
-                objects += int((~true.isnan()).any(-1).any(-1).sum())
-            loss = loss + total / shared_count(objects)
+            known = {i: getattr(s, name) for i, s in enumerate(batch.samples)}
+            pairs = [p for p in self._pairs(batch, matches) if known[p[0]] is not None]
+            true = [to_unit(torch.as_tensor(known[i][n]), batch.samples[i].size) for i, _, n in pairs]
+            true = [(*p, x) for p, x in zip(pairs, true) if not x.isnan().all()]
+            objects = shared_count(len(true))  # by all processes, those without any among them
+            if not true: continue
+            rows, which = torch.tensor([p[:2] for p in true], device=self.device).T
+            wanted = torch.stack([p[3] for p in true]).to(self.device)  # (k, N, 2)
+            said = say(tokens.embeddings[rows, which], wanted.shape[1])
+            centers = tokens.centers[rows, which, None].detach()
+            loss = loss + shape_loss(said + centers, wanted) / objects
         return {"shape": self.cfg.tokenizer.shape_weight * loss}
 
     def _refused(self, batch: Batch, tokens: ImageTokens, logits: Sequence, matches) -> dict:
