@@ -87,7 +87,7 @@ def test_caption_loss_is_a_tenth():
     terms = decoder.losses("generate", states, pixels, features)
     tokens = decoder.bridges["generate"](states)
     torch.testing.assert_close(terms["generate_caption"], 0.1 * ((tokens - features) ** 2).mean())
-    torch.testing.assert_close(decoder.caption_loss("generate", states, features), {"generate_caption": terms["generate_caption"]})
+    torch.testing.assert_close(decoder.caption_loss("generate", tokens, features), {"generate_caption": terms["generate_caption"]})
     assert not features.requires_grad
     terms["generate_caption"].backward()
     assert states.grad.abs().sum() > 0 and decoder.bridges["edit"].queries.grad is None

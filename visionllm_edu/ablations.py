@@ -47,8 +47,8 @@ VARIANTS = {
         "points, not boxes": Variant(settings=POINTS),
         "no fine map": Variant(settings={"tokenizer.fine_map": False, "backbone.fine_map": False}),
         "no helpers": Variant(settings={"tokenizer.helpers": 0}),
-        "no fine map, no helpers": Variant(settings={"tokenizer.fine_map": False, "backbone.fine_map": False,
-                                                "tokenizer.helpers": 0})},
+        "no fine map, no helpers": Variant(settings={
+            "tokenizer.fine_map": False, "backbone.fine_map": False, "tokenizer.helpers": 0})},
     "1-detection": {
         WHOLE: Variant(),
         "LoRA, rank 8": Variant({"lora_rank": 8, "language_rate": 1.0}),

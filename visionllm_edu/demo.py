@@ -259,8 +259,9 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 9rem; overflow
 """
 
 # %% ../nbs/36_demo.ipynb #bb892002
-HOW_ASKED = """Every scene is asked by the same rule, and every answer is shown: generated
-freely from the instruction and the picture, with what the data say beside it."""
+HOW_ASKED = """The first scenes, in the order of the data, are asked by the same rule, and every answer
+to it is shown: generated freely from the instruction and the picture, with what the data say beside
+it. The figures above are of all scenes."""
 NEXT = """<p>Any folder in COCO's format will do. Check it, train on it, score it:</p>
 <pre class="shell">python -m visionllm_edu data check coco:FOLDER:SPLIT
 python -m visionllm_edu train v1 --data coco:FOLDER:SPLIT --minutes 60 --out out/mine

@@ -80,7 +80,7 @@ class Recipe:
     kinds: tuple[str, ...] = ()  # of phrases and questions; others only where there is none
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
-    language_rate: float = 1.0  # the LM's rate (v2: of all but decoders), a share of the config's
+    language_rate: float = 1.0  # a share of the config's rate, for the LM and what goes with it
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
 
     def __post_init__(self):

@@ -121,9 +121,10 @@ def picture_stages(
     """For a model made by `with_pictures`: bridges in words, then stages 2 and 3 once more, with
     drawing and editing."""
     share, before = minutes / PICTURE_MINUTES, v2_stages(seed=seed)
-    every, decoders, medium = before["2-all-tasks"], before["3-decoders"], dict(seed=seed, matmul="medium")
+    every, decoders = before["2-all-tasks"], before["3-decoders"]
     return {
-        "4-bridges": Recipe(PAINT, 32, minutes=30 * share, source="words", frozen=UNCHANGED, **medium),
+        "4-bridges": Recipe(PAINT, 32, minutes=30 * share, source="words", frozen=UNCHANGED,
+                            seed=seed, matmul="medium"),
         "5-every-decoder": replace(every, tasks=every.tasks | PAINT, minutes=55 * share,
                                    frozen=("pictures.painter",)),
         "6-decoders": replace(decoders, tasks=decoders.tasks | PAINT, minutes=35 * share,

@@ -19,6 +19,7 @@ from .coco import CocoData, Sample
 from ..geometry import box_xyxy_to_cxcywh, sample_boundary
 from ..language.instructions import (
     NUM_CLASSES, RANGE, TASKS, Instruction, sample_instruction)
+from ..language.vocabulary import MAX_POINTS
 
 # %% ../../nbs/14_tasks.ipynb #a4722bdb
 @dataclass
@@ -228,10 +229,10 @@ def _outlines(sample, rows, n, boundary):
 
 
 def _known_outlines(sample, rows, boundary):
-    "Points along each boundary, (k, 24, 2); NaN where an object has no outline."
-    nowhere = np.full((24, 2), np.nan)
-    known = [nowhere if sample.segmentations[r] is None else boundary(sample, r, 24) for r in rows]
-    return np.array(known, dtype=np.float32).reshape(-1, 24, 2)
+    "As many points along each boundary as may be, (k, 24, 2); NaN where an object has no outline."
+    n, outlined = MAX_POINTS, [sample.segmentations[r] is not None for r in rows]
+    known = [boundary(sample, r, n) if has else np.full((n, 2), np.nan) for r, has in zip(rows, outlined)]
+    return np.array(known, dtype=np.float32).reshape(-1, n, 2)
 
 
 def _poses(sample, rows, n, boundary):

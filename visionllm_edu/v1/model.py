@@ -10,6 +10,7 @@ __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch'
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from lightning.pytorch import LightningModule
@@ -276,17 +277,18 @@ class Aids:
         if head is None: return {}
         loss = tokens.embeddings.sum() * 0
         for say, name in ((head.outline, "outlines_px"), (head.pose, "poses_px")):
-            known = {i: getattr(s, name) for i, s in enumerate(batch.samples)}
-            pairs = [p for p in self._pairs(batch, matches) if known[p[0]] is not None]
-            true = [to_unit(torch.as_tensor(known[i][n]), batch.samples[i].size) for i, _, n in pairs]
-            true = [(*p, x) for p, x in zip(pairs, true) if not x.isnan().all()]
-            objects = shared_count(len(true))  # by all processes, those without any among them
-            if not true: continue
-            rows, which = torch.tensor([p[:2] for p in true], device=self.device).T
-            wanted = torch.stack([p[3] for p in true]).to(self.device)  # (k, N, 2)
-            said = say(tokens.embeddings[rows, which], wanted.shape[1])
+            shown = [(i, q, getattr(batch.samples[i], name), n)
+                     for i, q, n in self._pairs(batch, matches)]
+            known = [(i, q, to_unit(torch.as_tensor(of[n]), batch.samples[i].size))
+                     for i, q, of, n in shown if of is not None and not np.isnan(of[n]).all()]
+            objects = shared_count(len(known))  # by all processes, those without any among them
+            if not known: continue
+            rows, which, true = zip(*known)
+            rows, which = (torch.tensor(x, device=self.device) for x in (rows, which))
+            true = torch.stack(true).to(self.device)  # (k, N, 2)
+            said = say(tokens.embeddings[rows, which], true.shape[1])
             centers = tokens.centers[rows, which, None].detach()
-            loss = loss + shape_loss(said + centers, wanted) / objects
+            loss = loss + shape_loss(said + centers, true) / objects
         return {"shape": self.cfg.tokenizer.shape_weight * loss}
 
     def _refused(self, batch: Batch, tokens: ImageTokens, logits: Sequence, matches) -> dict:

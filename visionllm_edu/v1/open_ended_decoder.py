@@ -43,7 +43,7 @@ def axis_waves(phase: Tensor, offset: Tensor) -> Tensor:
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #a893375b
 def _lay(row: list[int], tokens: Tensor) -> tuple[Tensor, ...]:
-    "Five columns (m * n,), `ids`, `tie`, `block`, `offset`, `phase`, (m * n,) each: a row of n ids, once for each of m image tokens."
+    "`ids`, `tie`, `block`, `offset`, `phase`, (m * n,) each: a row of n ids, once per image token."
     m, n, tokens = len(tokens), len(row), torch.as_tensor(tokens).cpu().long()
     tie = tokens.repeat_interleave(n)
     return (torch.tensor(row, dtype=torch.long).repeat(m), tie,

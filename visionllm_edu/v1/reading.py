@@ -94,8 +94,9 @@ class PromptMixture(DrillMixture):
         return Told(asked, [told[k] for k in order], places.astype(np.float32), which[order])
 
 # %% ../../nbs/32b_reading.ipynb #21ceeb8d
-REHEARSED = {"detect": 1.0, "ground": 4.0, "caption": 1.0, "answer": 5.0}  # how often each task is told while pictures are learned (lesson 34)
-READING = {"detect": 2.0, "segment": 1.0, "ground": 2.0, "caption": 1.0, "answer": 3.0}  # how often each task is told in stage 0
+# how often each task is told: while the model learns to see, and before
+REHEARSED = {"detect": 1.0, "ground": 4.0, "caption": 1.0, "answer": 5.0}
+READING = {"detect": 2.0, "segment": 1.0, "ground": 2.0, "caption": 1.0, "answer": 3.0}
 
 
 class ToldMixture(TaskMixture):

@@ -107,18 +107,15 @@ class ImageDecoder(nn.Module):
         self._check(route, states, pixels, features, source)
         tokens = self.bridges[route](states)
         terms = {f"{route}_noise": self.painter.noise_loss(pixels, tokens, source)}
-        return terms if features is None else terms | self._caption_loss(route, tokens, features)
+        return terms if features is None else terms | self.caption_loss(route, tokens, features)
 
     def caption_loss(
         self,
         route: str,        # one of `ROUTES_TO_PICTURES`
-        states: Tensor,    # (n, N, d_llm) of n links
+        tokens: Tensor,    # (n, 77, width) of its bridge
         features: Tensor,  # (n, 77, width) of the text encoder
     ) -> dict[str, Tensor]:
         "The second of the two alone: what a bridge can learn before anything is drawn."
-        return self._caption_loss(route, self.bridges[route](states), features)
-
-    def _caption_loss(self, route: str, tokens: Tensor, features: Tensor) -> dict[str, Tensor]:
         return {f"{route}_caption": self.cfg.caption_weight * F.mse_loss(tokens, features.detach())}
 
     def _check(self, route: str, states: Tensor, pixels: Tensor, features, source) -> None:

@@ -125,7 +125,9 @@ class PaintingLosses:
         losses = {}
         for route in ROUTES_TO_PICTURES:
             own = [(states[i, at], said.to(self.device)) for i, at, r, said in asked if r == route]
-            if own: losses |= self.pictures.caption_loss(route, *map(torch.stack, zip(*own)))
+            if not own: continue
+            some, features = map(torch.stack, zip(*own))
+            losses |= self.pictures.caption_loss(route, self.pictures.bridges[route](some), features)
         return losses
 
 # %% ../../nbs/54a_painting.ipynb #9ae78942

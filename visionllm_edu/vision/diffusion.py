@@ -158,7 +158,8 @@ def drop_conditions(
 def spread_times(b: int, steps: int, device=None) -> Tensor:  # (b,) int64
     "Random times, one from each of b equal parts of the schedule, in any order."
     times = (torch.arange(b, device=device) + torch.rand(b, device=device)) * steps / b
-    return times.long()[torch.randperm(b, device=device)]
+    times = times.long().clamp(max=steps - 1)  # 15 + 0.99999997 is 16, in float32
+    return times[torch.randperm(b, device=device)]
 
 
 def edit_weights(
