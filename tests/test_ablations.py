@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from visionllm_edu.ablations import (
-    EYES, VARIANTS, WHOLE, ablate, changed, collect, effects, effects_table, restart, sight,
+    EYES, VARIANTS, WHOLE, ablate, collect, effects, effects_table, restart, sight,
 )
 from visionllm_edu.data.tasks import descriptions
+from visionllm_edu.settings import changed
 from visionllm_edu.stages import v1_stages
 from visionllm_edu.toybox.world import COLORS
 from visionllm_edu.train import train_v1

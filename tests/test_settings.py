@@ -9,7 +9,9 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 
 from visionllm_edu.language.vocabulary import Vocabulary
-from visionllm_edu.settings import OnDisk, from_plain, of_size, parts_of, without_downloads
+from visionllm_edu.settings import (
+    OnDisk, changed, from_plain, inherit, of_size, parts_of, without_downloads,
+)
 
 
 # nbs/19b_settings.ipynb, cell af0e7a61
@@ -104,6 +106,17 @@ def test_a_model_comes_back_as_it_went():
         with pytest.raises(ValueError, match="table.weight"): Words.from_pretrained(folder)
         Path(folder, "config.json").unlink()
         with pytest.raises(ValueError, match="has no config.json"): Words.from_pretrained(folder)
+
+
+# nbs/19b_settings.ipynb, cell 57fb98ce
+def test_weights_are_inherited_where_they_fit():
+    old = Words.assemble(WordsConfig(width=4), Vocabulary.train(["a red ball"], 280))
+    same, wider, blank = inherit(WordsConfig(width=4), old), inherit(WordsConfig(width=5), old), inherit(WordsConfig(width=4), old, anew=("table",))
+    equal = lambda a, b: [torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values())]
+    assert all(equal(same, old)) and not any(equal(blank, old))
+    assert wider.cfg.width == 5 and all(equal(wider, inherit(WordsConfig(width=5), old)))
+    assert changed(ToyConfig(), {"eye.patch": 7, "speech.layers": 1}) == of_size(ToyConfig, "tiny")
+    with pytest.raises(ValueError, match="EyeConfig has no setting 'pitch'; accepted are patch"): changed(ToyConfig(), {"eye.pitch": 7})
 
 
 # nbs/19b_settings.ipynb, cell 4fb40861

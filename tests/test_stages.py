@@ -32,6 +32,8 @@ def test_frozen_parts_stay():
         before, after = (load_file(Path(folder, name, "weights", "model.safetensors")) for name in ("1-detection", "2-all-tasks"))
         moved = {k.split(".")[0] for k in after if not torch.equal(before[k], after[k])}
         assert moved == {"guidance", "tokenizer", "decoder"}
+        said = load_file(Path(folder, "3-saying", "weights", "model.safetensors"))
+        assert {k.split(".")[0] for k in said if not torch.equal(said[k], after[k])} == {"decoder"} and model.decoder.cfg.drafts == 8
         words, boxes = (load_file(Path(folder, name, "weights", "model.safetensors")) for name in ("0-words", "1-detection"))
         assert {k.split(".")[0] for k in boxes if not torch.equal(words[k], boxes[k])} == {"backbone", "guidance", "tokenizer", "decoder"}
         first, second = (load_file(Path(folder, name, "weights", "model.safetensors")) for name in ("0-drills", "0-words"))

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.data.tasks import TaskMixture, make_task
-from visionllm_edu.language.instructions import Instruction, sets_to_text
+from visionllm_edu.language.instructions import Instruction, from_offsets, sets_to_text
 from visionllm_edu.settings import from_plain, without_downloads
 from visionllm_edu.v1.answering import outputs_of
 from visionllm_edu.v1.model import (
@@ -298,6 +298,35 @@ def test_helpers_learn_boxes_words_and_shapes():
     nn.init.normal_(model.decoder.size.weight, std=0.1)
     model.zero_grad(), model.losses(model.collate([s]))["coordinate"].backward()      # reaches how the tokenizer sizes it
     assert model.tokenizer.extent[-1][-1].weight.grad.abs().sum() > 0
+
+
+# nbs/33_v1_model.ipynb, cell 67554348
+def test_drafts_are_what_tokens_say_and_frozen_eyes_rest():
+    torch.manual_seed(0)
+    data, cfg = scenes(), VisionLLMv1Config.tiny()
+    tokenizer = replace(cfg.tokenizer, proposals=True, box_references=True, helpers=6, shape_weight=20.0)
+    cfg = replace(cfg, tokenizer=tokenizer, decoder=replace(cfg.decoder, drafts=8.0, naming_weight=1.0))
+    model = build(cfg, template_vocabulary(data.categories))
+    batch, which = model.collate(six_tasks(data)), torch.tensor([3, 0])
+    with torch.no_grad(): tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
+    for i, s in enumerate(batch.samples):
+        if s.instruction.is_text: continue
+        ids, asked = model.draft(tokens, i, which, s.instruction), replace(s.instruction, range=512)
+        kind = {"segment": "outline", "pose": "pose"}.get(asked.task, "box")
+        said, center = model.tokenizer.shown(tokens, i, which, kind, asked.points_per_set), tokens.centers[i, which]
+        assert (ids[:, 0] == -1).all() and ids.shape == (2, 1 + 2 * asked.points_per_set)
+        again = from_offsets(ids[:, 1:].unflatten(1, (-1, 2)) - model.vocabulary.location_id(0), center)
+        torch.testing.assert_close(again, said.clamp(0, 1), atol=0.51 / 512, rtol=0)
+    deaf = build(replace(cfg, tokenizer=replace(tokenizer, shape_weight=0.0)), model.vocabulary)
+    drawn = {s.instruction.task: deaf.draft(tokens, 0, which, s.instruction) is not None for s in batch.samples if not s.instruction.is_text}
+    assert drawn == {"detect": True, "ground": True, "segment": False, "pose": False}     # no head, no outline
+
+    from visionllm_edu.train import freeze
+    freeze(model.train(), ("backbone", "guidance", "tokenizer"))
+    rested = model.losses(model.collate(six_tasks(data)))
+    assert {"class", "coordinate", "word"} <= rested.keys() and not {"objectness", "center", "shape", "helper"} & rested.keys()
+    sum(rested.values()).backward()
+    assert {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None} == {"decoder"}
 
 
 # nbs/33_v1_model.ipynb, cell f6e0aa43

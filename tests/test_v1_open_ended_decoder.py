@@ -109,6 +109,26 @@ def test_with_boxes_a_token_says_how_large_it_is():
     assert torch.equal(plain.read(prompts, e, centers).ties, plain.read(prompts, e, centers, small).ties)   # not asked for
 
 
+# nbs/32_open_ended_decoder.ipynb, cell 1c6121c8
+def test_a_draft_stands_in_its_place_and_nowhere_else():
+    quiet, loud = small_decoder(), small_decoder(drafts=8.0)
+    v, row, which = loud.vocabulary, loud.vocabulary.query_row(2), [torch.tensor([2, 0])]
+    ids = torch.tensor([[-1, *v.location_ids[3:7]], [-1, *v.location_ids[9:13]]])
+    context = loud.read([v.encode("<image> the ball is")], torch.randn(1, 4, 16), torch.rand(1, 4, 2))
+    bare, drafted = Blocks.sets([row], which), Blocks.sets([row], which, [ids])
+    assert (bare.draft == -1).all() and torch.equal(drafted.draft.view(2, 5), ids)
+    put = (loud.queries(context, drafted) - loud.queries(context, bare)).view(2, 5, -1)
+    torch.testing.assert_close(put[:, 1:], 8 * loud.language_model.embed(ids[:, 1:]))
+    assert not put[:, 0].any() and torch.equal(quiet.queries(context, drafted), quiet.queries(context, bare))
+    mixed = Blocks.merge([drafted, Blocks.texts([[v.bos_id, *v.encode("the ball")]]), bare])
+    assert torch.equal(mixed.draft[0], ids.flatten()) and (mixed.draft[1:] == -1).all()
+    at_once = loud.fill(context, [row], which, [ids])[0]
+    assert not torch.equal(at_once, loud.fill(context, [row], which)[0])
+    one_by_one = [loud.fill(context, [row], [which[0][k : k + 1]], [ids[k : k + 1]])[0] for k in range(2)]
+    loud.cfg.slots_per_pass = 5                                                   # one set fits at a time
+    assert torch.equal(at_once, torch.cat(one_by_one)) and torch.equal(at_once, loud.fill(context, [row], which, [ids])[0])
+
+
 # nbs/32_open_ended_decoder.ipynb, cell dfebe80c
 def slot_by_slot(decoder, context, blocks):
     "Hidden states (1, s, d) of one block, in s passes."

@@ -44,7 +44,7 @@ from .v1.reading import REHEARSED, DrillMixture, PromptMixture, ToldMixture
 from .v1.model import (
     VisionLLMv1, VisionLLMv1Config, template_vocabulary)
 from .reply import Detections
-from .settings import read_settings
+from .settings import changed, inherit, read_settings
 from .weights import atomic, digests, find_weights, write_json
 
 # %% ../nbs/34_train.ipynb #3a404d56
@@ -79,6 +79,7 @@ class Recipe:
     strangers: float = 0.0  # share of lists of all categories with names of nothing in them
     kinds: tuple[str, ...] = ()  # of phrases and questions; others only where there is none
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
+    settings: dict = field(default_factory=dict)  # of the model, from here on: {"decoder.drafts": 8.0}
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
     language_rate: float = 1.0  # a share of the config's rate, for the LM and what goes with it
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
@@ -498,29 +499,29 @@ def train_model(
         trainer = make_trainer(recipe, [*own, *callbacks], accelerator, devices, precision)
         if resume: model = course.kind.from_pretrained(out / "weights")
         else: model = _begin(course, data, recipe, out, cfg, card, start)
-        freeze(model, recipe.frozen)
+        freeze(model.train(), recipe.frozen)
         per_step = recipe.batch_size * recipe.accumulate
         stream = Stream(mixture, lambda: trainer.global_step * per_step, recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size // devices, collate_fn=model.collate)
         with matmul_precision(recipe.matmul), plain_attention(trainer):
-            fit(trainer, model.train(), loader, out / "last.ckpt" if resume else None)
+            fit(trainer, model, loader, out / "last.ckpt" if resume else None)
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()
 
 # %% ../nbs/34_train.ipynb #8c195f9d
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
-    "Parts of the model, by name, learn no more; ValueError for a name that it has not."
+    "Parts of the model, by name, learn no more, and work as in answering; ValueError for a name it has not."
     modules = dict(model.named_modules())
     for part in parts:
         if part not in modules:
             known = ", ".join(name for name, _ in model.named_children())
             raise ValueError(f"frozen is {part!r}; accepted are {known}, or parts of them")
-        modules[part].requires_grad_(False)
+        modules[part].requires_grad_(False).eval()
 
 
 def adapted(cfg, recipe: Recipe):
-    "The settings of the model that a recipe trains: with its LoRA, if it has any."
-    r = recipe.lora_rank
+    "The settings of the model that a recipe trains: what it changes, and its LoRA, if it has any."
+    cfg, r = changed(cfg, recipe.settings), recipe.lora_rank
     if not r or cfg.language_model.lora_rank: return cfg
     lm = replace(cfg.language_model, lora_rank=r, lora_alpha=2 * r)
     return replace(cfg, language_model=lm)
@@ -532,6 +533,7 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     if start: model = course.kind.from_pretrained(start)
     else: model = course.kind.assemble(cfg, course.vocabulary(data))
     model.cfg = cfg
+    if recipe.settings: model = inherit(changed(cfg, recipe.settings), model)
     if recipe.lora_rank and not model.language_model.cfg.lora_rank:
         model.language_model.add_lora(recipe.lora_rank)
         model.cfg = adapted(cfg, recipe)

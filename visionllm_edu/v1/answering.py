@@ -7,7 +7,7 @@ __all__ = ['set_scores', 'best_first', 'read_sets', 'pair_up', 'as_instruction',
            'write_words', 'fill_sets', 'Responding', 'Answering']
 
 # %% ../../nbs/33b_answering.ipynb #f4e0674e
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -151,6 +151,7 @@ def fill_sets(
     instructions: list[Instruction],
     threshold: float,
     most: int | None = None,
+    draft: Callable = lambda *asked: None,  # tokens, sample, which, instruction -> first guesses
 ) -> dict[int, Reply]:
     "Replies in objects to some samples of a batch: score all sets, fill the good ones, read them."
     if not of: return {}
@@ -159,7 +160,8 @@ def fill_sets(
     said = decoder.class_logits(context)  # (len(of), m, vocabulary)
     scores = [set_scores(tokens.objectness[k], s, ids) for k, s, ids in zip(of, said, named)]
     which = [best_first(s, threshold, most) for s in scores]
-    filled = decoder.fill(context, [v.query_row(i.points_per_set) for i in asked], which)
+    drafts = [draft(tokens, k, w, i) for k, w, i in zip(of, which, asked)]
+    filled = decoder.fill(context, [v.query_row(i.points_per_set) for i in asked], which, drafts)
     found = [read_sets(ids, s[w].cpu(), tokens.centers[k][w].cpu(), images[k], i, v)
              for k, ids, s, w, i in zip(of, filled, scores, which, asked)]
     texts = [sets_to_text(ids, v) for ids in filled]
@@ -167,7 +169,7 @@ def fill_sets(
 
 # %% ../../nbs/33b_answering.ipynb #0d91f253
 class Responding:
-    "Replies to any mix of instructions, for a model with `see`, `decoder` and `vocabulary`."
+    "Replies to any mix of instructions, for a model with `see`, `draft`, `decoder` and `vocabulary`."
 
     def forward(
         self,
@@ -218,7 +220,7 @@ class Responding:
         of = {is_text: [k for k, i in enumerate(instructions) if i.is_text == is_text]
               for is_text in (True, False)}
         said = write_words(self.decoder, context, of[True]) | fill_sets(
-            self.decoder, context, of[False], tokens, images, instructions, threshold, most)
+            self.decoder, context, of[False], tokens, images, instructions, threshold, most, self.draft)
         return [replace(said[k], image=image) for k, image in enumerate(images)]
 
 # %% ../../nbs/33b_answering.ipynb #db26de8a

@@ -42,13 +42,14 @@ def axis_waves(phase: Tensor, offset: Tensor) -> Tensor:
     return torch.cat([here * is_x, here * ~is_x], -1)
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #a893375b
-def _lay(row: list[int], tokens: Tensor) -> tuple[Tensor, ...]:
-    "`ids`, `tie`, `block`, `offset`, `phase`, (m * n,) each: a row of n ids, once per image token."
+def _lay(row: list[int], tokens: Tensor, draft: Tensor | None = None) -> tuple[Tensor, ...]:
+    "`ids`, `tie`, ... of `Blocks`, (m * n,) each: a row of n ids, once per image token."
     m, n, tokens = len(tokens), len(row), torch.as_tensor(tokens).cpu().long()
     tie = tokens.repeat_interleave(n)
     return (torch.tensor(row, dtype=torch.long).repeat(m), tie,
             torch.arange(m).repeat_interleave(n), torch.arange(n).repeat(m),
-            torch.where(tie >= 0, phases(n).repeat(m), -1.0))
+            torch.where(tie >= 0, phases(n).repeat(m), -1.0),
+            torch.full((m * n,), -1) if draft is None else draft.cpu().flatten())
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #e8cdde20
 @dataclass
@@ -60,18 +61,20 @@ class Blocks:
     block: Tensor   # (b, s) the block that a place belongs to; -1: padding
     offset: Tensor  # (b, s) where in its block it stands, from 0
     phase: Tensor   # (b, s) how far along the outline its point lies, in [0, 1); -1: no point
+    draft: Tensor   # (b, s) the token that a first guess would put there; -1: none
 
     @classmethod
     def sets(
         cls,
         rows: list[list[int]],  # per sample: the ids of its format, `<cls> <x1> <y1> ...`
         which: list[Tensor],    # per sample: (m,) the image tokens whose sets are asked for
+        drafts: list[Tensor | None] | None = None,  # per sample: (m, n) first guesses
     ) -> "Blocks":
         "One block per set; ValueError unless each sample has a format and a list of tokens."
         if len(rows) != len(which):
             raise ValueError(f"{len(rows)} formats but {len(which)} lists of image tokens: "
                              "give one of each per sample")
-        return cls._pad([_lay(row, tokens) for row, tokens in zip(rows, which)])
+        return cls._pad([*map(_lay, rows, which, drafts or [None] * len(rows))])
 
     @classmethod
     def texts(cls, rows: list[list[int]]) -> "Blocks":
@@ -85,7 +88,7 @@ class Blocks:
 
     @classmethod
     def _pad(cls, samples: list) -> "Blocks":
-        fill = (0, -1, -1, 0, -1.0)
+        fill = (0, -1, -1, 0, -1.0, -1)
         return cls(*(pad_sequence(column, True, x) for column, x in zip(zip(*samples), fill)))
 
     def to(self, device) -> "Blocks": return Blocks(*(x.to(device) for x in vars(self).values()))
@@ -123,6 +126,7 @@ class OpenEndedDecoderConfig:
     echo: bool = False      # every token of an instruction hears the two before it: ours
     naming_weight: float = 0.0  # of the words that an image token should sound like
     boxes: bool = False     # an image token says how wide and how high it is, too: ours
+    drafts: float = 0.0     # how loud a first guess by the eyes stands in each place of a set: ours
     places: int = 400       # format tokens per image that L_dec sees in training, drawn by sets
     smoothing: float = 0.0  # standard deviation, in bins, of a coordinate's target; 0 as the paper
     distance_weight: float = 0.0  # weight of the expected distance from the truth; 0 as the paper
@@ -263,7 +267,10 @@ class OpenEndedDecoder(InstructionReader):
         tie = blocks.tie.clamp(min=0)[..., None].expand(-1, -1, context.ties.shape[-1])
         ties = context.ties.gather(1, tie) * (blocks.tie >= 0)[..., None]
         along = self.along(axis_waves(blocks.phase, blocks.offset)) * (1 + self.shape(ties))
-        return self.language_model.embed(blocks.ids) + ties + along * (blocks.phase >= 0)[..., None]
+        queries = self.language_model.embed(blocks.ids) + ties + along * (blocks.phase >= 0)[..., None]
+        if not self.cfg.drafts: return queries
+        guess = self.language_model.embed(blocks.draft.clamp(min=0)) * (blocks.draft >= 0)[..., None]
+        return queries + self.cfg.drafts * guess
 
     def answer(self, context: Context, blocks: Blocks) -> Tensor:
         "Runs all places of all blocks in one pass. Returns hidden states (b, s, d)."
@@ -281,10 +288,17 @@ class OpenEndedDecoder(InstructionReader):
         return self.language_model.logits(self.answer(context, blocks))
 
     @torch.no_grad()
-    def fill(self, context: Context, rows: list[list[int]], which: list[Tensor]) -> list[Tensor]:
+    def fill(
+        self,
+        context: Context,
+        rows: list[list[int]],  # per sample: the ids of its format
+        which: list[Tensor],    # per sample: (m_i,) the image tokens that are asked about
+        drafts: list[Tensor | None] | None = None,  # per sample: (m_i, 1 + 2N) first guesses
+    ) -> list[Tensor]:
         "Free generation of sets: per sample ids (m_i, 1 + 2N) of chosen image tokens, in parallel."
         _check_blocks(Blocks.sets(rows, which), context)
-        return [_fill(self, context.select([i]), *one) for i, one in enumerate(zip(rows, which))]
+        every = zip(rows, which, drafts or [None] * len(rows))
+        return [_fill(self, context.select([i]), *one) for i, one in enumerate(every)]
 
     @torch.no_grad()
     def write(self, context: Context, max_words: int | None = None) -> list[list[int]]:
@@ -292,12 +306,15 @@ class OpenEndedDecoder(InstructionReader):
         return _write(self, context, max_words or self.cfg.max_words)
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #22f74783
-def _fill(decoder: OpenEndedDecoder, context: Context, row: list[int], tokens: Tensor) -> Tensor:
+def _fill(
+    decoder: OpenEndedDecoder, context: Context, row: list[int], tokens: Tensor, draft: Tensor | None
+) -> Tensor:
     "Ids (m, n) of the sets of one sample."
     v, parts = decoder.vocabulary, [torch.zeros(0, len(row), dtype=torch.long)]
-    for some in tokens.split(max(1, decoder.cfg.slots_per_pass // len(row))):
-        if not len(some): continue
-        hidden = decoder.answer(context, Blocks.sets([row], [some]))
+    for k in torch.arange(len(tokens)).split(max(1, decoder.cfg.slots_per_pass // len(row))):
+        if not len(k): continue
+        some, guess = tokens[k], None if draft is None else draft[k]
+        hidden = decoder.answer(context, Blocks.sets([row], [some], [guess]))
         logits = decoder.language_model.logits(hidden).view(len(some), len(row), -1)
         classes = _best(logits[:, :1], v.class_ids)
         parts.append(torch.cat([classes, _middle(logits[:, 1:], v.location_ids)], 1).cpu())
