@@ -174,7 +174,7 @@ def test_devices_must_share_a_batch():
 
 # nbs/34b_stages.ipynb, cell 077cca1a
 def test_solutions():
-    stages = {"3-pose": Recipe({"pose": 1.0}, 2, steps=2, frozen=("backbone", "guidance", "tokenizer"))}
+    stages = {"4-pose": Recipe({"pose": 1.0}, 2, steps=2, frozen=("backbone", "guidance", "tokenizer"))}
     with TemporaryDirectory() as folder:
         model = train_stages(load_data("toybox:train:8"), stages, folder, VisionLLMv1Config.tiny(), quiet=True)
         assert {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad} == {"decoder"}
