@@ -106,3 +106,6 @@ def test_answering_leaves_the_model_as_it_was():
     assert model.training and torch.is_grad_enabled()
     with pytest.raises(RuntimeError), answering_mode(model): raise RuntimeError("in the middle of an answer")
     assert model.training and torch.is_grad_enabled()
+    frozen = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Dropout(0.5).eval())
+    with answering_mode(frozen): pass
+    assert [part.training for part in frozen] == [True, False]                       # each part, not all alike

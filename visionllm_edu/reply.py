@@ -228,9 +228,10 @@ class Reply:
 # %% ../nbs/17_reply.ipynb #57feec46
 @contextmanager
 def answering_mode(model: nn.Module) -> Iterator[None]:
-    "Inside, the model is in evaluation mode and keeps no gradients; afterwards as it was."
-    was = model.training
+    "Inside, the model is in evaluation mode and keeps no gradients; afterwards each part as it was."
+    training = [part for part in model.modules() if part.training]
     model.eval()
     try:
         with torch.no_grad(): yield
-    finally: model.train(was)
+    finally:
+        for part in training: part.training = True

@@ -35,7 +35,7 @@ COMPARING = {"ground": 2.0, "answer": 2.0}
 REVIEWING = {"detect": 1.0, "ground": 3.0, "caption": 1.0, "answer": 4.0}  # all of it, once more
 SHOWING = {"detect": 3.0, "segment": 1.0, "pose": 1.0}  # what eyes learn before they are asked
 EVERYTHING = {"detect": 2.0, "segment": 2.5, "pose": 2.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
-SAYING = {"detect": 1.0, "segment": 2.0, "pose": 2.0, "ground": 2.0, "caption": 2.0, "answer": 4.0}
+SAYING = {"detect": 1.0, "segment": 2.0, "pose": 2.0, "ground": 2.0, "caption": 2.0, "answer": 3.0}
 
 
 def v1_stages(
@@ -64,9 +64,9 @@ def v1_stages(
                               full_list=0.4, **seeing),
         "2-all-tasks": Recipe(EVERYTHING, minutes=66 * share, language_rate=0.3, other_ranges=0.2,
                               frozen=("backbone",), **seeing),
-        "3-saying": Recipe(SAYING, minutes=20 * share, language_rate=0.4, other_ranges=0.2,
+        "3-saying": Recipe(SAYING, minutes=20 * share, language_rate=0.5, other_ranges=0.2,
                            frozen=("backbone", "guidance", "tokenizer"),
-                           settings={"decoder.drafts": 8.0}, **seeing)}
+                           settings={"decoder.drafts": 8.0}, **seeing | {"rehearsal": 0.5})}
 
 # %% ../nbs/34b_stages.ipynb #37a650fa
 def train_stages(
