@@ -18,7 +18,7 @@ help:
 	@echo "make export     regenerate library, tests and README from the notebooks (seconds)"
 	@echo "make notebooks  run every lesson in full and keep its outputs; one: make notebooks ONLY=10_geometry"
 	@echo "make browser-test  open both playgrounds in JupyterLab in headless Chromium, draw, ask, keep screenshots (2 minutes)"
-	@echo "make train      train VisionLLM v1 and v2 on Toybox in all stages (160 and 240 minutes); one: make train WHICH=v1"
+	@echo "make train      train VisionLLM v1 and v2 on Toybox in all stages (180 and 240 minutes); one: make train WHICH=v1"
 	@echo "make hooks      clean and export before each git commit"
 
 # One set-up per content of settings.ini, setup.py and constraints.txt; later calls start at once.

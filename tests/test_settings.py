@@ -121,10 +121,10 @@ def test_weights_are_inherited_where_they_fit():
 
 # nbs/19b_settings.ipynb, cell 4fb40861
 def test_solutions():
-    def changes(a, b, path=""):
+    def gaps(a, b, path=""):
         for f in fields(a):
             x, y = getattr(a, f.name), getattr(b, f.name)
-            if is_dataclass(x): yield from changes(x, y, f"{path}{f.name}.")
+            if is_dataclass(x): yield from gaps(x, y, f"{path}{f.name}.")
             elif x != y: yield f"{path}{f.name}: {x} and {y}"
 
-    assert [*changes(ToyConfig(), of_size(ToyConfig, "tiny"))] == ["eye.patch: 14 and 7", "speech.layers: 4 and 1"]
+    assert [*gaps(ToyConfig(), of_size(ToyConfig, "tiny"))] == ["eye.patch: 14 and 7", "speech.layers: 4 and 1"]

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.settings import changed, inherit
 from visionllm_edu.stages import Sketches, hand_over, stage_cards, train_stages, v1_stages
-from visionllm_edu.train import Recipe, V1, read_losses, train_v1
+from visionllm_edu.train import Recipe, V1, freeze, read_losses, train_v1
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
 
 
@@ -45,7 +46,10 @@ def test_all_stages_learn_in_bfloat16():
     torch.manual_seed(0)
     data = load_data("toybox:train:4")
     model = VisionLLMv1.assemble(VisionLLMv1Config.mini(), V1.vocabulary(data)).train()
-    for name in ("0-questions", "0-eyes", "1-detection", "2-all-tasks"):
+    for name in ("0-questions", "0-eyes", "1-detection", "2-all-tasks", "3-saying"):
+        if name == "3-saying":
+            model = inherit(changed(model.cfg, v1_stages()[name].settings), model).train()
+            freeze(model, v1_stages()[name].frozen)
         samples = V1.mixture(data, replace(v1_stages()[name], rehearsal=0.0), model.cfg)
         batch = model.collate([samples[i] for i in range(4)])
         with torch.no_grad(): full = model.losses(batch)
@@ -71,8 +75,10 @@ def test_stopped_course_goes_on():
         with pytest.raises(RuntimeError, match="power cut"):
             train_stages(data, tiny_course(), Path(folder, "b"), cfg, callbacks=[PowerCut("1-detection")], **options)
         assert Path(folder, "b", "0-words", "done.json").exists() and not Path(folder, "b", "2-all-tasks").exists()
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_stages(data, tiny_course(), Path(folder, "b"), cfg, resume=True, callbacks=[PowerCut("3-saying")], **options)
         train_stages(data, tiny_course(), Path(folder, "b"), cfg, resume=True, **options)
-        a, b = (load_file(Path(folder, x, "2-all-tasks", "weights", "model.safetensors")) for x in "ab")
+        a, b = (load_file(Path(folder, x, "3-saying", "weights", "model.safetensors")) for x in "ab")
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -80,14 +86,14 @@ def test_stopped_course_goes_on():
 def test_a_course_that_was_handed_over_goes_on_elsewhere():
     with TemporaryDirectory() as folder:
         here, there, data = Path(folder, "a"), Path(folder, "b"), load_data("toybox:train:4")
-        course, cfg, how = dict([*tiny_course().items()][-4:]), VisionLLMv1Config.tiny(), {"quiet": True, "checkpoint_minutes": 0}
+        course, cfg, how = dict([*tiny_course().items()][-5:]), VisionLLMv1Config.tiny(), {"quiet": True, "checkpoint_minutes": 0}
         with pytest.raises(RuntimeError, match="power cut"):
             train_stages(data, course, here, cfg, callbacks=[PowerCut("1-detection")], **how)
         hand_over(here, there)
         assert not (there / "0-review" / "weights").exists() and (there / "0-eyes" / "weights").exists()
         assert (there / "1-detection" / "last.ckpt").exists() and not list(there.glob("0-eyes/last.ckpt*"))
         for out in (here, there): train_stages(data, course, out, cfg, resume=True, **how)
-        a, b = (load_file(Path(out, "2-all-tasks", "weights", "model.safetensors")) for out in (here, there))
+        a, b = (load_file(Path(out, "3-saying", "weights", "model.safetensors")) for out in (here, there))
         assert all(torch.equal(x, b[k]) for k, x in a.items())
         assert [f.name for f in stage_cards(there)] == [*course]
         with pytest.raises(ValueError, match="exists; give a new folder"): hand_over(here, there)

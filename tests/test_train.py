@@ -202,6 +202,26 @@ def test_a_run_with_lora_goes_on():
     assert first.language_model.cfg.lora_rank == again.language_model.cfg.lora_rank == again.cfg.language_model.lora_rank == 2
 
 
+# nbs/34_train.ipynb, cell 18ca19a3
+def test_a_recipe_changes_settings_or_says_why_not():
+    with TemporaryDirectory() as folder:
+        data, recipe = shapes(2), Recipe({"detect": 1.0}, 2, steps=1)
+        train_v1(data, recipe, Path(folder, "a"), VisionLLMv1Config.tiny(), quiet=True)
+        start, how = Path(folder, "a", "weights"), dict(quiet=True, checkpoint_minutes=0)
+        loud = replace(recipe, settings={"decoder.drafts": 8.0, "tokenizer.shape_weight": 20.0}, frozen=("tokenizer",))
+        model = train_v1(data, loud, Path(folder, "b"), start=start, **how)
+        before = VisionLLMv1.from_pretrained(start).state_dict()
+        assert model.cfg.decoder.drafts == model.decoder.cfg.drafts == 8 and model.tokenizer.shape is not None
+        assert all(torch.equal(x, before[k]) for k, x in model.state_dict().items() if k in before and k.startswith("tokenizer."))
+        again = train_v1(data, loud, Path(folder, "b"), resume=True, start=start, **how)                        # over already
+        assert again.cfg == model.cfg and all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
+        with pytest.raises(ValueError, match="leave no place for tokenizer.queries"):
+            train_v1(data, replace(recipe, settings={"tokenizer.queries": 4}), Path(folder, "c"), start=start, **how)
+        with pytest.raises(ValueError, match="has no setting 'tea'"):
+            train_v1(data, replace(recipe, settings={"tea": 1}), Path(folder, "c"), start=start, **how)
+        assert not Path(folder, "c").exists()
+
+
 # nbs/34_train.ipynb, cell 720bffb5
 def test_resuming_something_else_is_refused():
     data, cfg, recipe = shapes(), VisionLLMv1Config.tiny(), recipe_for(steps=1, batch_size=2)

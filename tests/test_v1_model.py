@@ -307,18 +307,20 @@ def test_drafts_are_what_tokens_say_and_frozen_eyes_rest():
     tokenizer = replace(cfg.tokenizer, proposals=True, box_references=True, helpers=6, shape_weight=20.0)
     cfg = replace(cfg, tokenizer=tokenizer, decoder=replace(cfg.decoder, drafts=8.0, naming_weight=1.0))
     model = build(cfg, template_vocabulary(data.categories))
-    batch, which = model.collate(six_tasks(data)), torch.tensor([3, 0])
+    batch = model.collate(six_tasks(data))
     with torch.no_grad(): tokens = model.see(batch.pixels, [s.instruction.text for s in batch.samples])
     for i, s in enumerate(batch.samples):
-        if s.instruction.is_text: continue
-        ids, asked = model.draft(tokens, i, which, s.instruction), replace(s.instruction, range=512)
+        if s.instruction.is_text:
+            assert model.draft(tokens, i, s.instruction) is None
+            continue
+        ids, asked = model.draft(tokens, i, s.instruction), s.instruction
         kind = {"segment": "outline", "pose": "pose"}.get(asked.task, "box")
-        said, center = model.tokenizer.shown(tokens, i, which, kind, asked.points_per_set), tokens.centers[i, which]
-        assert (ids[:, 0] == -1).all() and ids.shape == (2, 1 + 2 * asked.points_per_set)
+        said, center = model.tokenizer.says(tokens, i, kind, asked.points_per_set), tokens.centers[i]
+        assert (ids[:, 0] == -1).all() and ids.shape == (cfg.tokenizer.queries, 1 + 2 * asked.points_per_set)
         again = from_offsets(ids[:, 1:].unflatten(1, (-1, 2)) - model.vocabulary.location_id(0), center)
         torch.testing.assert_close(again, said.clamp(0, 1), atol=0.51 / 512, rtol=0)
     deaf = build(replace(cfg, tokenizer=replace(tokenizer, shape_weight=0.0)), model.vocabulary)
-    drawn = {s.instruction.task: deaf.draft(tokens, 0, which, s.instruction) is not None for s in batch.samples if not s.instruction.is_text}
+    drawn = {s.instruction.task: deaf.draft(tokens, 0, s.instruction) is not None for s in batch.samples if not s.instruction.is_text}
     assert drawn == {"detect": True, "ground": True, "segment": False, "pose": False}     # no head, no outline
 
     from visionllm_edu.train import freeze

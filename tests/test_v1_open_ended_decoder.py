@@ -125,6 +125,7 @@ def test_a_draft_stands_in_its_place_and_nowhere_else():
     at_once = loud.fill(context, [row], which, [ids])[0]
     assert not torch.equal(at_once, loud.fill(context, [row], which)[0])
     one_by_one = [loud.fill(context, [row], [which[0][k : k + 1]], [ids[k : k + 1]])[0] for k in range(2)]
+    with pytest.raises(ValueError, match=r"draft of shape \(2, 4\) for 2 sets of 5 places"): Blocks.sets([row], which, [ids[:, 1:]])
     loud.cfg.slots_per_pass = 5                                                   # one set fits at a time
     assert torch.equal(at_once, torch.cat(one_by_one)) and torch.equal(at_once, loud.fill(context, [row], which, [ids])[0])
 

@@ -63,7 +63,7 @@ VARIANTS = {
         "no shapes": Variant(settings={"tokenizer.shape_weight": 0.0}),
         "no whole scenes": Variant(settings={"whole_scene": False}),
         "LoRA, rank 8": Variant({"lora_rank": 8, "language_rate": 1.0})},
-    "3-saying": {WHOLE: Variant(), "no drafts": Variant({"settings": {}})}}
+    "3-saying": {WHOLE: Variant(), "no drafts": Variant(settings={"decoder.drafts": 0.0})}}
 EYES = ("backbone", "guidance", "tokenizer", "decoder.see", "decoder.size")
 ANEW = {"0-eyes": EYES}  # parts that begin at random, always the same
 SCORED = ("detect", "segment", "pose", "answer")
@@ -152,8 +152,9 @@ def _one(stage, name, start, train, val, folder, minutes, steps, options) -> dic
         if any(held[key] != value for key, value in asked.items()):
             raise ValueError(f"{note} was made with other settings; give another folder")
         return held["scores"]
-    recipe = replace(v1_stages()[stage], minutes=None if steps else minutes, steps=steps,
-                     **variant.recipe)
+    usual = v1_stages()[stage]
+    recipe = replace(usual, minutes=None if steps else minutes, steps=steps,
+                     settings=usual.settings | variant.settings, **variant.recipe)
     begun = (folder / "last.ckpt").exists()
     if not begun: restart(start, variant.settings, folder / "start", ANEW.get(stage, ()))
     model = train_v1(train, recipe, folder, resume=begun, start=folder / "start", **options)

@@ -36,8 +36,8 @@ def _train_options(p: argparse.ArgumentParser) -> None:
                    "pictures every 5 minutes, such as toybox:val:8")
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
     p.add_argument("--stages", action="store_true",
-                   help="the whole course: words, detection, all tasks "
-                        "(160 minutes for v1, 240 for v2, if not told)")
+                   help="the whole course, stage after stage "
+                        "(180 minutes for v1, 240 for v2, if not told)")
     p.add_argument("--tasks", nargs="+", help=f"{TASKS} (default: all that the data serve)")
     stop = p.add_mutually_exclusive_group()
     stop.add_argument("--minutes", type=float, help="stop after so many minutes (default 60)")

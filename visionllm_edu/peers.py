@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
-from .ablations import EYES, VARIANTS, changed, inherit
+from .ablations import EYES, VARIANTS
 from .data.coco import CocoData, image_to_tensor, load_data, load_image
 from .data.tasks import TaskSample
 from .evaluate import evaluate
@@ -26,6 +26,7 @@ from .geometry import box_cxcywh_to_xyxy
 from .language.instructions import Instruction
 from .pix2seq import TokenByToken, decoding_times, in_pixels
 from .reply import Reply, answering_mode
+from .settings import changed, inherit
 from .steps import Steps
 from .train import (
     Clock, Keep, LossLog, Progress, Recipe, Stream, check_resumable, fit, make_trainer,

@@ -122,7 +122,8 @@ def inherit(
 ) -> OnDisk:
     "A model of these settings, with the weights of `model` wherever name and shape agree."
     torch.manual_seed(seed)  # for parts that the model did not have before
-    new = model.assemble(cfg, model.vocabulary)
+    new = model.assemble(without_downloads(cfg), model.vocabulary)
+    new.cfg = cfg
     own, parts = new.state_dict(), tuple(f"{part}." for part in anew)
     kept = {k: x for k, x in model.state_dict().items()
             if k in own and x.shape == own[k].shape and not k.startswith(parts)}

@@ -42,7 +42,7 @@ def v1_stages(
     minutes: float = COURSE_MINUTES,  # of all stages together
     seed: int = 0,
 ) -> dict[str, Recipe]:
-    "The stages of v1's training by name: words, eyes, detection, all tasks (paper §4.1)."
+    "The stages of v1's training by name: words, eyes, detection, all tasks, saying (paper §4.1)."
     share, medium = minutes / COURSE_MINUTES, dict(seed=seed, matmul="medium")
     reading = dict(source="words", full_list=0.2, **medium)
     seeing = dict(batch_size=8, rehearsal=0.15, rehearsed=4, strangers=0.4, **medium)

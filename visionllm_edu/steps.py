@@ -39,10 +39,14 @@ class Steps:
 
     def _step(self, batch, stage: str) -> Tensor:
         losses = self.losses(batch)
-        total = sum(losses.values())
+        total = sum(losses.values()) if losses else self._still()
         logged = {f"{stage}/{k}": x.detach() for k, x in {**losses, "loss": total}.items()}
         self.log_dict(logged, batch_size=len(batch))
         return total
+
+    def _still(self) -> Tensor:
+        "The loss of a batch that has nothing to teach: 0, of all that learns."
+        return 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
 
     def peak_rates(self) -> list[float]:
         "The learning rates of the optimiser's groups, before any schedule."

@@ -490,6 +490,7 @@ def train_model(
     if resume and cfg is None: cfg = read_settings(settings, out / "weights")
     if start and not resume: cfg = read_settings(settings, find_weights(start))
     cfg = replace(cfg or settings.mini(), categories=tuple(data.categories))
+    cfg = changed(cfg, recipe.settings)
     card = run_card(data, recipe, adapted(cfg, recipe), start)
     if resume: check_resumable(out, card)
     mixture, clock = course.mixture(data, recipe, cfg), Clock(recipe)
@@ -520,11 +521,21 @@ def freeze(model: nn.Module, parts: Sequence[str]) -> None:
 
 
 def adapted(cfg, recipe: Recipe):
-    "The settings of the model that a recipe trains: what it changes, and its LoRA, if it has any."
-    cfg, r = changed(cfg, recipe.settings), recipe.lora_rank
+    "The settings of the model that a recipe trains: with its LoRA, if it has any."
+    r = recipe.lora_rank
     if not r or cfg.language_model.lora_rank: return cfg
     lm = replace(cfg.language_model, lora_rank=r, lora_alpha=2 * r)
     return replace(cfg, language_model=lm)
+
+
+def _refitted(cfg, model: LightningModule, recipe: Recipe) -> LightningModule:
+    "The model in the settings of this recipe; ValueError where these have no place for its weights."
+    new = inherit(cfg, model, seed=recipe.seed)
+    own = new.state_dict()
+    lost = [k for k, x in model.state_dict().items() if k not in own or own[k].shape != x.shape]
+    if lost: raise ValueError(f"settings {recipe.settings} leave no place for {', '.join(lost[:3])}"
+                              + f" and {len(lost) - 3} more" * (len(lost) > 3))
+    return new
 
 
 def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
@@ -532,8 +543,8 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     seed_everything(recipe.seed, verbose=False)
     if start: model = course.kind.from_pretrained(start)
     else: model = course.kind.assemble(cfg, course.vocabulary(data))
+    if start and recipe.settings: model = _refitted(cfg, model, recipe)
     model.cfg = cfg
-    if recipe.settings: model = inherit(changed(cfg, recipe.settings), model)
     if recipe.lora_rank and not model.language_model.cfg.lora_rank:
         model.language_model.add_lora(recipe.lora_rank)
         model.cfg = adapted(cfg, recipe)

@@ -7,7 +7,7 @@ __all__ = ['set_scores', 'best_first', 'read_sets', 'pair_up', 'as_instruction',
            'write_words', 'fill_sets', 'Responding', 'Answering']
 
 # %% ../../nbs/33b_answering.ipynb #f4e0674e
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -151,7 +151,7 @@ def fill_sets(
     instructions: list[Instruction],
     threshold: float,
     most: int | None = None,
-    draft: Callable = lambda *asked: None,  # tokens, sample, which, instruction -> first guesses
+    drafts: Sequence = (),  # per sample of the batch: first guesses (m, 1 + 2N), or None
 ) -> dict[int, Reply]:
     "Replies in objects to some samples of a batch: score all sets, fill the good ones, read them."
     if not of: return {}
@@ -160,8 +160,8 @@ def fill_sets(
     said = decoder.class_logits(context)  # (len(of), m, vocabulary)
     scores = [set_scores(tokens.objectness[k], s, ids) for k, s, ids in zip(of, said, named)]
     which = [best_first(s, threshold, most) for s in scores]
-    drafts = [draft(tokens, k, w, i) for k, w, i in zip(of, which, asked)]
-    filled = decoder.fill(context, [v.query_row(i.points_per_set) for i in asked], which, drafts)
+    guess = [drafts[k][w] if drafts and drafts[k] is not None else None for k, w in zip(of, which)]
+    filled = decoder.fill(context, [v.query_row(i.points_per_set) for i in asked], which, guess)
     found = [read_sets(ids, s[w].cpu(), tokens.centers[k][w].cpu(), images[k], i, v)
              for k, ids, s, w, i in zip(of, filled, scores, which, asked)]
     texts = [sets_to_text(ids, v) for ids in filled]
@@ -219,8 +219,9 @@ class Responding:
         context = self.decoder.read(prompts, tokens.embeddings, tokens.centers, tokens.extents)
         of = {is_text: [k for k, i in enumerate(instructions) if i.is_text == is_text]
               for is_text in (True, False)}
+        drafts = [self.draft(tokens, k, i) for k, i in enumerate(instructions)]
         said = write_words(self.decoder, context, of[True]) | fill_sets(
-            self.decoder, context, of[False], tokens, images, instructions, threshold, most, self.draft)
+            self.decoder, context, of[False], tokens, images, instructions, threshold, most, drafts)
         return [replace(said[k], image=image) for k, image in enumerate(images)]
 
 # %% ../../nbs/33b_answering.ipynb #db26de8a

@@ -229,19 +229,17 @@ class ImageTokenizer(nn.Module):
         if self.cfg.box_references: step = torch.cat([step, self.extent[layer](hidden)], -1)
         return move_reference(reference, step)
 
-    def shown(
+    def says(
         self,
         tokens: ImageTokens,
         sample: int,
-        which: Tensor,  # (k,) of its tokens
-        kind: str,      # "outline", "pose", or "box"
-        n: int = 2,     # points of each; a box has 2
-    ) -> Tensor:        # (k, n, 2) as fractions of the image
-        "What tokens say of their objects by themselves; outlines and poses need a shape head."
-        embeddings, centers, extents = (x[sample, which] for x in (
-            tokens.embeddings, tokens.centers[:, :, None], tokens.extents[:, :, None]))
-        if kind == "box": return torch.cat([centers - extents / 2, centers + extents / 2], 1)
-        return centers + getattr(self.shape, kind)(embeddings, n)
+        kind: str,   # "outline", "pose", or "box"
+        n: int = 2,  # points of each; a box has 2
+    ) -> Tensor:     # (m, n, 2) as fractions of the image
+        "What the tokens of a sample say of their objects by themselves; all but boxes need a shape head."
+        centers, half = tokens.centers[sample, :, None], tokens.extents[sample, :, None] / 2
+        if kind == "box": return torch.cat([centers - half, centers + half], 1)
+        return centers + getattr(self.shape, kind)(tokens.embeddings[sample], n)
 
 # %% ../../nbs/31_image_tokenizer.ipynb #60301ba3
 def match_cost(

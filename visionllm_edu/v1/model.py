@@ -7,7 +7,7 @@ __all__ = ['SIZES', 'VisionLLMv1Config', 'template_vocabulary', 'build', 'Batch'
            'pairing_cost', 'lesson_of', 'only', 'Learning', 'Aids', 'VisionLLMv1']
 
 # %% ../../nbs/33_v1_model.ipynb #bfcb0ece
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..language.instructions import (
 from ..language.language_model import LanguageModel, LanguageModelConfig
 from ..language.naming import naming_loss
 from ..language.rehearsal import unpacked
-from ..language.vocabulary import Vocabulary
+from ..language.vocabulary import RANGE, Vocabulary
 from .answering import Answering
 from visionllm_edu.v1.image_tokenizer import (
     ImageTokenizer, ImageTokenizerConfig, ImageTokens, match_cost, overlaps, shape_loss,
@@ -158,7 +158,7 @@ def lesson_of(
     centers: Tensor,               # (m, 2) l_i on the CPU, from which offsets are counted
     vocabulary: Vocabulary,
     places: int,                   # about so many format tokens at most; sets are drawn to fit
-    draft: Callable = lambda tokens: None,  # (k,) tokens -> (k, 1 + 2N) the eyes' first guess
+    draft: Tensor | None = None,   # (m, 1 + 2N) what each token would fill in itself
 ) -> tuple[Blocks, Tensor, Tensor]:
     "What the LLM is asked about one sample, what it should say, and how much each place counts."
     if sample.instruction.is_text:
@@ -172,7 +172,7 @@ def lesson_of(
     targets = encode_sets(labels, points, centers[q], sample.size, sample.instruction, vocabulary)
     shares = torch.full(targets.shape, 1 / (len(row) - 1))  # the coordinates of a set weigh 1,
     shares[:, 0] = 1  # and its class weighs 1, whatever the number of points
-    return Blocks.sets([row], [q], [draft(q)]), targets.flatten(), shares.flatten()
+    return Blocks.sets([row], [q], None if draft is None else [draft[q]]), targets.flatten(), shares.flatten()
 
 # %% ../../nbs/33_v1_model.ipynb #fbdd9c51
 def only(tokens: ImageTokens, rows: list[int]) -> ImageTokens:
@@ -231,9 +231,9 @@ class Learning:
     def _decoder_losses(self, batch: Batch, tokens: ImageTokens, context: Context, matches) -> dict:
         "L_dec: what the LLM says in the sets of matched tokens, and in sentences, in one pass."
         v, centers = self.vocabulary, tokens.centers.detach().cpu()
-        draft = lambda i, s: lambda which: self.draft(tokens, i, which, s.instruction)
-        lessons = [lesson_of(s, m, c, v, self.decoder.cfg.places, draft(i, s))
-                   for i, (s, m, c) in enumerate(zip(batch.samples, matches, centers))]
+        drafts = [self.draft(tokens, i, s.instruction) for i, s in enumerate(batch.samples)]
+        lessons = [lesson_of(s, m, c, v, self.decoder.cfg.places, d)
+                   for s, m, c, d in zip(batch.samples, matches, centers, drafts)]
         asked, targets, shares = zip(*lessons)
         hidden = self.decoder.answer(context, Blocks.merge(asked))  # (b, s, d)
         targets = pad_sequence(targets, True, IGNORE).to(self.device)  # (b, s)
@@ -241,18 +241,10 @@ class Learning:
         logits = self.decoder.language_model.logits(hidden[known])
         return decoder_loss(logits, targets[known], v, self.decoder.cfg, shares[known])
 
-    @torch.no_grad()
-    def draft(self, tokens: ImageTokens, sample: int, which: Tensor, asked: Instruction) -> Tensor | None:
-        "The sets (k, 1 + 2N) that tokens would fill in themselves, no class; None where they can't."
-        kind = {"segment": "outline", "pose": "pose"}.get(asked.task, "box")
-        if not self.decoder.cfg.drafts or kind != "box" and not self.tokenizer.shape: return None
-        points = self.tokenizer.shown(tokens, sample, which, kind, asked.points_per_set)
-        offsets = to_offsets(points, tokens.centers[sample, which])
-        return F.pad((offsets + self.vocabulary.location_id(0)).long().flatten(1), (1, 0), value=-1)
-
     def _eyes_losses(self, batch: Batch, tokens: ImageTokens, matches) -> dict[str, Tensor]:
         "What tokens learn without the LM saying a word: L_tok, their words and shapes."
-        if not any(p.requires_grad for p in self.tokenizer.parameters()):  # they are frozen
+        seeing = (self.backbone, self.guidance, self.tokenizer)
+        if not any(p.requires_grad for part in seeing for p in part.parameters()):  # all frozen
             return self._naming(batch, tokens, matches)
         learn = lambda t, m: self._naming(batch, t, m) | self._shapes(batch, t, m)
         own = learn(tokens, matches) | self._tokenizer_losses(batch, tokens, matches)
@@ -364,3 +356,13 @@ class VisionLLMv1(Answering, Learning, Aids, Reading, Steps, OnDisk, LightningMo
         "Pixels (b, 3, s, s) and b instructions to M image tokens each."
         maps, fine = self.backbone(pixels), int(self.cfg.tokenizer.fine_map)
         return self.tokenizer([*maps[:fine], *self.guidance(maps[fine:], texts)])
+
+    @torch.no_grad()
+    def draft(self, tokens: ImageTokens, sample: int, asked: Instruction) -> Tensor | None:
+        "The sets (m, 1 + 2N) that tokens would fill in themselves, no class; None where they can't."
+        kind = {"segment": "outline", "pose": "pose"}.get(asked.task, "box")
+        ready = self.decoder.cfg.drafts and not asked.is_text
+        if not ready or (kind != "box" and self.tokenizer.shape is None): return None
+        points, v = self.tokenizer.says(tokens, sample, kind, asked.points_per_set), self.vocabulary
+        offsets = to_offsets(points, tokens.centers[sample], min(RANGE, v.range))
+        return F.pad((offsets + v.location_id(0)).long().flatten(1), (1, 0), value=-1)

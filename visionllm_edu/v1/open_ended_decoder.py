@@ -46,10 +46,13 @@ def _lay(row: list[int], tokens: Tensor, draft: Tensor | None = None) -> tuple[T
     "`ids`, `tie`, ... of `Blocks`, (m * n,) each: a row of n ids, once per image token."
     m, n, tokens = len(tokens), len(row), torch.as_tensor(tokens).cpu().long()
     tie = tokens.repeat_interleave(n)
+    if draft is None: draft = torch.full((m, n), -1)
+    if draft.shape != (m, n):
+        raise ValueError(f"a draft of shape {tuple(draft.shape)} for {m} sets of {n} places")
     return (torch.tensor(row, dtype=torch.long).repeat(m), tie,
             torch.arange(m).repeat_interleave(n), torch.arange(n).repeat(m),
             torch.where(tie >= 0, phases(n).repeat(m), -1.0),
-            torch.full((m * n,), -1) if draft is None else draft.cpu().flatten())
+            draft.cpu().flatten())
 
 # %% ../../nbs/32_open_ended_decoder.ipynb #e8cdde20
 @dataclass
@@ -74,7 +77,8 @@ class Blocks:
         if len(rows) != len(which):
             raise ValueError(f"{len(rows)} formats but {len(which)} lists of image tokens: "
                              "give one of each per sample")
-        return cls._pad([*map(_lay, rows, which, drafts or [None] * len(rows))])
+        every = zip(rows, which, drafts or [None] * len(rows), strict=True)
+        return cls._pad([_lay(*one) for one in every])
 
     @classmethod
     def texts(cls, rows: list[list[int]]) -> "Blocks":
@@ -263,7 +267,7 @@ class OpenEndedDecoder(InstructionReader):
     "An LLM that answers about image tokens in sets of class and location tokens, or in words."
 
     def queries(self, context: Context, blocks: Blocks) -> Tensor:
-        "What goes into every place, (b, s, d): its token; in sets also its tie and its bent phase."
+        "What goes into every place, (b, s, d): its token; in sets also its tie, its bent phase, its draft."
         tie = blocks.tie.clamp(min=0)[..., None].expand(-1, -1, context.ties.shape[-1])
         ties = context.ties.gather(1, tie) * (blocks.tie >= 0)[..., None]
         along = self.along(axis_waves(blocks.phase, blocks.offset)) * (1 + self.shape(ties))
@@ -296,7 +300,7 @@ class OpenEndedDecoder(InstructionReader):
         drafts: list[Tensor | None] | None = None,  # per sample: (m_i, 1 + 2N) first guesses
     ) -> list[Tensor]:
         "Free generation of sets: per sample ids (m_i, 1 + 2N) of chosen image tokens, in parallel."
-        _check_blocks(Blocks.sets(rows, which), context)
+        _check_blocks(Blocks.sets(rows, which, drafts), context)
         every = zip(rows, which, drafts or [None] * len(rows))
         return [_fill(self, context.select([i]), *one) for i, one in enumerate(every)]
 

@@ -251,7 +251,7 @@ class Denoiser(Latents):
     ) -> Tensor:
         "Mean squared error of the guessed noise, at random times, some conditions dropped."
         edits, b = source is not None, len(pixels)
-        if edits and self.training: self.begin_editor()
+        if edits: self.begin_editor()
         latents, weight = self.encode(pixels, sample=True), 1.0
         rate = self.cfg.edit_drop if edits else self.cfg.drop
         mute, blind = drop_conditions(b, rate, edits, pixels.device)
