@@ -76,3 +76,12 @@ def test_the_trainer_takes_steps():
     logged = trainer.callback_metrics
     assert {"train/fit", "train/size", "train/loss"} <= set(logged) and trainer.global_step == 30
     torch.testing.assert_close(logged["train/loss"], logged["train/fit"] + logged["train/size"])
+
+
+# nbs/19c_steps.ipynb, cell 139b30a0
+def test_a_batch_with_nothing_to_teach_moves_nothing():
+    line = Line()
+    line.losses, line.log_dict = lambda batch: {}, lambda *told, **how: None
+    loss = line.training_step(points())
+    loss.backward()
+    assert loss == 0 and all(p.grad is not None and not p.grad.any() for p in line.parameters())
