@@ -157,8 +157,8 @@ def learning_section(rows: Mapping[str, list[float]]) -> str:
              if np.isfinite(rows.get(t, [])).any()]
     picture = plot_losses({t: rows[t] for t in terms}, window=max(1, len(rows["step"]) // 20),
                           size=(900, 300), steps=rows["step"])
-    return ("<p>Terms of the loss, smoothed. Class, coordinate and word are the LLM's, objectness "
-            "and center the image tokenizer's.</p>"
+    return ("<p>Terms of the loss, smoothed, where eyes and LLM learned together. Class, coordinate "
+            "and word are the LLM's, objectness and center the image tokenizer's.</p>"
             + image_tag(picture.data, "png", picture.alt))
 
 
@@ -334,8 +334,9 @@ def show_weights(
     scores = evaluate(model, data, quiet=quiet)
     print(score_table(scores))
     print("3 of 3: the page")
-    logs = sorted(folder.glob("logs/*.csv"))
-    losses = read_losses(logs[-1]) if logs else None
+    logs = [read_losses(path) for path in sorted(folder.glob("logs/*.csv"))]
+    whole = [log for log in logs if {"coordinate", "objectness"} <= log.keys()]
+    losses = whole[-1] if whole else None  # the last stage in which eyes and LLM learned
     note = what_was_asked(model, data, weights)
     text = page(model, data, scores, note, losses, images, True, beside)
     return _keep(out, text, scores)

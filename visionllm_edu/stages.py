@@ -35,7 +35,7 @@ COMPARING = {"ground": 2.0, "answer": 2.0}
 REVIEWING = {"detect": 1.0, "ground": 3.0, "caption": 1.0, "answer": 4.0}  # all of it, once more
 SHOWING = {"detect": 3.0, "segment": 1.0, "pose": 1.0}  # what eyes learn before they are asked
 EVERYTHING = {"detect": 2.0, "segment": 2.5, "pose": 2.0, "ground": 2.0, "caption": 1.0, "answer": 2.0}
-SAYING = {"detect": 1.0, "segment": 2.0, "pose": 2.0, "ground": 2.0, "caption": 2.0, "answer": 3.0}
+SAYING = {"detect": 1.0, "segment": 2.0, "pose": 2.0, "ground": 2.0, "caption": 2.0, "answer": 3.0}  # words more often
 
 
 def v1_stages(

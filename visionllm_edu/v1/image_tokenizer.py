@@ -35,7 +35,7 @@ class ImageTokenizerConfig:
     fine_map: bool = False  # the decoder also looks at a map of stride 4 that no encoder has read: ours
     helpers: int = 0  # further queries, in training alone: many may learn from one object, ours
     helper_weight: float = 1.0
-    shape_weight: float = 0.0  # of outlines and poses that a token says by itself, in training: ours
+    shape_weight: float = 0.0  # of outlines and poses that a token says by itself: ours
     objectness_cost: float = 2.0
     center_cost: float = 5.0
 
