@@ -4,8 +4,8 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, Painter, PainterConfig, make_unet, make_vae, noise_schedule, spread_times,
-    to_pictures, to_pixels,
+    Denoiser, LatentMemory, Painter, PainterConfig, make_unet, make_vae, noise_schedule,
+    spread_times, to_pictures, to_pixels,
 )
 
 
@@ -89,6 +89,28 @@ def test_editor_begins_as_unet():
     drawn = painter.predict(z, torch.tensor(9), tokens)
     torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
     assert bool(painter.begun)
+
+
+# nbs/53_diffusion.ipynb, cell 2b0b675a
+def test_frozen_latents_are_remembered():
+    painter, pixels = tiny(Denoiser), to_pixels(scenes(3), 16)
+    plain = painter.encode(pixels)
+    calls, say = [], painter.moments
+    painter.moments = lambda x: calls.append(len(x)) or say(x)
+    painter.encode(pixels, recall=True)
+    painter.encode(pixels, recall=True)
+    assert calls == [3, 3] and not painter.memory.known               # it may still learn: asked each time
+    painter.vae.requires_grad_(False)
+    for part in (pixels[:2], pixels, pixels.flip(0)): again = painter.encode(part, recall=True)
+    assert calls == [3, 3, 2, 1]                                      # new ones only
+    torch.testing.assert_close(again.flip(0), plain, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(painter.encode(pixels[[1, 1]], recall=True), plain[[1, 1]], atol=1e-2, rtol=1e-2)
+    assert not painter.encode(pixels, True, True).equal(painter.encode(pixels, True, True))  # drawn anew
+    painter.load_state_dict(painter.state_dict())                     # other weights, perhaps
+    assert not painter.memory.known
+    painter.memory = LatentMemory(0)                                  # no room, the same answers
+    torch.testing.assert_close(painter.encode(pixels, recall=True), plain, atol=1e-2, rtol=1e-2)
+    assert not painter.memory.known
 
 
 # nbs/53_diffusion.ipynb, cell 036a2b69

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae', 'make_unet',
-           'drop_conditions', 'spread_times', 'edit_weights', 'Latents', 'Denoiser', 'check_sampling', 'Painter']
+           'drop_conditions', 'spread_times', 'edit_weights', 'LatentMemory', 'Latents', 'Denoiser', 'check_sampling',
+           'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from numbers import Real
 
 import numpy as np
@@ -175,21 +177,61 @@ def edit_weights(
 CHANGED = 0.3  # of a cell's numbers, in spreads of the latents, on average
 
 # %% ../../nbs/53_diffusion.ipynb #6a35a0bb
+class LatentMemory:
+    "What a frozen autoencoder said of pictures that it has met, in half precision."
+
+    def __init__(self, megabytes: float = 300):
+        self.megabytes = megabytes
+        self.forget()
+
+    def forget(self) -> None: self.known, self.room = {}, self.megabytes * 2**20
+
+    def __call__(
+        self,
+        say: Callable[[Tensor], Tensor],  # (n, 3, H, W) -> (n, ...), of each picture by itself
+        pixels: Tensor,  # (b, 3, H, W)
+    ) -> Tensor:         # (b, ...)
+        "What `say` says of each; it is asked about new ones alone."
+        keys = [blake2b(p.contiguous().numpy(), digest_size=16).digest() for p in pixels]
+        fresh = {key: k for k, key in enumerate(keys) if key not in self.known}
+        said = dict(zip(fresh, say(pixels[[*fresh.values()]]).half())) if fresh else {}
+        found = torch.stack([(said[k] if k in said else self.known[k]).float() for k in keys])
+        for key, row in said.items():
+            if row.nbytes > self.room: break
+            self.known[key], self.room = row.clone(), self.room - row.nbytes
+        return found
+
+
 class Latents(nn.Module):
     "The half of a painter that knows pixels: latents of mean 0 and spread 1, and back."
 
     def __init__(self, cfg: PainterConfig):
         super().__init__()
-        self.cfg, self.vae = cfg, make_vae(cfg)
+        self.cfg, self.vae, self.memory = cfg, make_vae(cfg), LatentMemory()
         self.register_buffer("mean", torch.zeros(cfg.latent_channels, 1, 1))
         self.register_buffer("std", torch.full((cfg.latent_channels, 1, 1), cfg.latent_std))
+        self.register_load_state_dict_post_hook(lambda module, _: module.memory.forget())
+
+    def moments(self, pixels: Tensor) -> Tensor:
+        "(b, 2 c, h, w): mean and spread of the autoencoder's guess at each number."
+        guess = self.vae.encode(pixels).latent_dist
+        return torch.cat([guess.mean.float(), guess.std.float()], 1)
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor, sample: bool = False) -> Tensor:
-        "Latents (b, c, h, w) of pixels (b, 3, H, W): the likeliest ones, or drawn at random."
+    def encode(
+        self,
+        pixels: Tensor,  # (b, 3, H, W)
+        sample: bool = False,  # drawn at random, not the likeliest
+        recall: bool = False,  # on a CPU, with a frozen autoencoder: see `LatentMemory`
+    ) -> Tensor:         # (b, c, h, w)
+        "Latents of pixels."
         check_size(height=pixels.shape[-2], width=pixels.shape[-1])
-        guess = self.vae.encode(pixels).latent_dist
-        return ((guess.sample() if sample else guess.mode()) - self.mean) / self.std
+        learns = any(p.requires_grad for p in self.vae.parameters())
+        recall = recall and pixels.device.type == "cpu" and not learns
+        said = self.memory(self.moments, pixels) if recall else self.moments(pixels)
+        latents, std = said.chunk(2, 1)
+        if sample: latents = latents + std * torch.randn(std.shape, device=std.device)
+        return (latents - self.mean) / self.std
 
     def decode(self, latents: Tensor) -> Tensor:
         "Pixels (b, 3, H, W)."
@@ -199,7 +241,9 @@ class Latents(nn.Module):
         "How far pixels come back changed, and how far latents are from a normal distribution."
         guess = self.vae.encode(pixels).latent_dist
         latents = guess.sample()
-        if self.training: self._note(latents.detach().float())
+        if self.training:
+            self.memory.forget()
+            self._note(latents.detach().float())
         kl, again = guess.kl().mean() / latents[0].numel(), self.vae.decode(latents).sample
         return {"pixels": F.l1_loss(again, pixels) + F.mse_loss(again, pixels),
                 "kl": self.cfg.kl_weight * kl}
@@ -208,6 +252,7 @@ class Latents(nn.Module):
         "Running mean and spread of each channel: what Stable Diffusion calls its scaling factor."
         self.mean.lerp_(latents.mean((0, 2, 3))[:, None, None], share)
         self.std.lerp_(latents.std((0, 2, 3))[:, None, None], share)
+
 
 # %% ../../nbs/53_diffusion.ipynb #f5e957c0
 class Denoiser(Latents):
@@ -252,12 +297,12 @@ class Denoiser(Latents):
         "Mean squared error of the guessed noise, at random times, some conditions dropped."
         edits, b = source is not None, len(pixels)
         if edits: self.begin_editor()
-        latents, weight = self.encode(pixels, sample=True), 1.0
+        latents, weight = self.encode(pixels, sample=True, recall=True), 1.0
         rate = self.cfg.edit_drop if edits else self.cfg.drop
         mute, blind = drop_conditions(b, rate, edits, pixels.device)
         tokens, seen = torch.where(mute[:, None, None], self.nothing, tokens), None
         if edits:
-            before = self.encode(source)
+            before = self.encode(source, recall=True)
             weight = edit_weights(before, latents, self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
         t = spread_times(b, self.cfg.noise_steps, pixels.device)
