@@ -4,8 +4,8 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Painter, PainterConfig, make_unet, make_vae, noise_schedule,
-    spread_times, to_pictures, to_pixels,
+    Denoiser, LatentMemory, Painter, PainterConfig, busy_windows, make_unet, make_vae,
+    noise_schedule, spread_times, to_pictures, to_pixels,
 )
 
 
@@ -40,6 +40,19 @@ def test_noise_is_one_line():
     x, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     a = schedule.alphas_cumprod[t][:, None, None, None]
     torch.testing.assert_close(schedule.add_noise(x, noise, t), a.sqrt() * x + (1 - a).sqrt() * noise)
+
+
+# nbs/53_diffusion.ipynb, cell 6c91fd1a
+def test_windows_are_where_something_is():
+    pixels = torch.zeros(64, 3, 32, 32)
+    pixels[..., 17:22, 9:14] = 1.0                                    # all that there is to see
+    torch.manual_seed(0)
+    windows = busy_windows(pixels, 16)
+    assert windows.shape == (64, 3, 16, 16) and windows.flatten(1).any(1).all()
+    assert len({tuple(w.flatten().nonzero().flatten().tolist()) for w in windows}) > 1  # not always the same
+    assert busy_windows(pixels, 32) is pixels
+    places = torch.arange(32.0)[None, None, None].expand(200, 3, 32, 32).contiguous()   # alike everywhere
+    assert set(busy_windows(places, 16)[:, 0, 0, 0].tolist()) == {0.0, 8.0, 16.0}
 
 
 # nbs/53_diffusion.ipynb, cell d8adcaa7

@@ -124,12 +124,13 @@ def diffusion_stages(
     "The stages of `LatentDiffusion` by name; `train_stages(..., course=DIFFUSION)` runs them."
     share = minutes / 180
     common = dict(batch_size=batch_size, seed=seed, matmul="medium", warmup_steps=100)
-    drawing, small = ("painter.vae", "painter.editor"), dict(batch_size=max(1, batch_size // 2))
+    drawing = ("painter.vae", "painter.editor")
     return {
         "0-autoencoder": Recipe(
-            {"reconstruct": 1.0}, minutes=25 * share,
-            frozen=("painter.unet", "painter.editor", "text_encoder"), **common | small),
-        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=25 * share, frozen=drawing, **common),
+            {"reconstruct": 1.0}, minutes=25 * share, settings={"lr": 2e-3},
+            frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
+        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=25 * share, settings={"lr": 5e-4},
+                             frozen=drawing, **common),
         "1-draw": Recipe({"draw": 1.0}, minutes=75 * share, frozen=drawing, **common),
         "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=55 * share, language_rate=0.2,
                          frozen=("painter.vae",), **common)}
