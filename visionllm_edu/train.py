@@ -52,7 +52,7 @@ TASK_WEIGHTS = {"detect": 3.0, "segment": 3.0, "pose": 1.0,
                 "caption": 1.0, "ground": 1.0, "answer": 1.0}
 
 
-SOURCES = ("pictures", "words", "eyes", "prompts", "drills")
+SOURCES = ("pictures", "words", "eyes", "prompts", "drills", "search")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Recipe:
     max_categories: int | None = 15  # longest drawn category list
     random_classes: bool = True  # draw which `<c_i>` a class gets; False: a class keeps its own
     first_caption: bool = False  # always the first caption of an image: to learn some by heart
-    source: str = "pictures"  # "words": told ones; "eyes": nothing is said; v1: "drills", "prompts"
+    source: str = "pictures"  # "words": told ones; "eyes": nothing is said; v1: "drills", "prompts"; v2: "search"
     rehearsal: float = 0.0  # share of batches that are told scenes, so that reading is not forgotten
     rehearsed: int = 1  # told scenes in the place of each picture of such a batch
     other_ranges: float = 0.0  # share of instructions with another range than the usual one
@@ -376,6 +376,7 @@ def mixture_for(data: CocoData, recipe: Recipe, cfg: VisionLLMv1Config) -> TaskM
     r = recipe
     if r.source == "drills": return DrillMixture(data, r.seed)
     if r.source == "prompts": return PromptMixture(data, r.seed)
+    if r.source == "search": raise ValueError("source 'search' is v2's")
     drawn = dict(seed=r.seed, batch=r.batch_size, image_size=cfg.image_size,
                  first_caption=r.first_caption, full_list=r.full_list, other_ranges=r.other_ranges,
                  strangers=r.strangers, kinds=r.kinds,

@@ -38,7 +38,7 @@ V2_MAP_BOXES = (
            columns=2),
     MapBox("Answer", ("v2/answering",), (888, 222, 104, 62), RESULT, "into your pixels", columns=2),
     MapBox("Chats", ("v2/templates", "v2/chat_tasks", "v2/word_tasks", "v2/picture_tasks",
-                     "v2/chats"), (16, 580, 156, 104), LEARNING),
+                     "v2/chats", "v2/searching"), (16, 580, 156, 104), LEARNING),
     MapBox("Told pictures", ("v2/telling",), (182, 580, 164, 104), LEARNING,
            foot="to talk before it can see"),
     MapBox("Losses", ("v2/object_losses", "v2/keypoint_losses"), (356, 580, 164, 104), LEARNING,

@@ -21,6 +21,7 @@ from .v2.chats import ChatMixture
 from .v2.templates import CHAT_TEMPLATES
 from .v2.model import VisionLLMv2, VisionLLMv2Config, chat_vocabulary
 from .v2.painting import WithFeatures
+from .v2.searching import Searches
 from .v2.telling import ToldChats
 from .v2.word_tasks import both_ways
 from .vision.drawing import LatentDiffusion
@@ -51,7 +52,8 @@ def v2_vocabulary(data: CocoData, text_size: int = 2000) -> Vocabulary:
     return chat_vocabulary(texts, text_size, sorted({*joints, *data.categories}))
 
 # %% ../nbs/61_v2_stages.ipynb #74abd79f
-V2_SOURCES = {"pictures": "chat", "words": "words", "eyes": "eyes"}  # and the purpose of chats
+V2_SOURCES = {"pictures": "chat", "words": "words", "eyes": "eyes",  # and the purpose of chats
+              "search": "search"}
 
 
 def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
@@ -62,6 +64,7 @@ def v2_mixture(data: CocoData, recipe: Recipe, cfg: VisionLLMv2Config):
                     blank=purpose == "words"), grid, purpose)
     if r.source not in V2_SOURCES:
         raise ValueError(f"source {r.source!r} is v1's; accepted are {', '.join(V2_SOURCES)}")
+    if r.source == "search": return Searches(data, r.tasks, grid, r.seed, r.batch_size, r.full_list)
     seen = draw(r.tasks, V2_SOURCES[r.source])
     if PAINT.keys() & r.tasks.keys() and cfg.pictures.source:
         seen = WithFeatures(seen, LatentDiffusion.from_pretrained(cfg.pictures.source))

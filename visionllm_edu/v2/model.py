@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'NAMINGS', 'DECODERS', 'VisionLLMv2Config', 'chat_vocabulary', 'Errand', 'errands_of', 'ChatBatch',
-           'Encoding', 'Collating', 'Thinking', 'object_target', 'body_target', 'counted_by', 'batch_counts',
-           'Learning', 'VisionLLMv2']
+           'Encoding', 'Collating', 'Thinking', 'by_place', 'object_target', 'body_target', 'counted_by',
+           'batch_counts', 'Learning', 'VisionLLMv2']
 
 # %% ../../nbs/60_v2_model.ipynb #4d9e9ad7
 from collections.abc import Iterable
@@ -196,6 +196,7 @@ class Collating(Encoding, Painting):
         if not chats: raise ValueError("a batch of no conversations: it needs one at least")
         chats = unpacked(chats)
         if chats[0].purpose == "words": return self.collate_told(chats)
+        if chats[0].purpose == "search": return self.collate_search(chats)
         rows, masks = [self.words(c) for c in chats], [self.marks(c) for c in chats]
         views, side = self.views(chats), self.cfg.image_encoder.image_size
         first = [0, *accumulate(len(chat.images) for chat in chats)]
@@ -210,6 +211,13 @@ class Collating(Encoding, Painting):
             [len(some) for some in masks], errands, self._decoder_pixels(chats, errands),
             *self._told(chats, rows), chats[0].purpose,
             self.drawings(chats, [row.links for row in rows]))
+
+    def collate_search(self, chats: list[ChatSample]) -> ToldBatch:
+        "One question for the pictures of all chats: it is read once, before an empty sheet."
+        links, side = self.words(chats[0]).links, self.cfg.decoder_size
+        errands = [e for chat in chats for e in errands_of(0, chat, links)]
+        pixels = torch.stack([image_to_tensor(chat.images[0], side) for chat in chats])
+        return replace(self.collate_told(chats[:1]), errands=errands, pixels=pixels)
 
     def _told(self, chats: list[ChatSample], rows: list[ChatIds]) -> tuple[list, list]:
         "The pictures in words, and the links' words; none unless all were told."
@@ -253,7 +261,12 @@ class Thinking(Collating):
         "Hidden states (b, m, d) of a teacher-forced pass, and each conversation's links by place."
         hidden = self.link(self.link.embed(batch.ids, *self.read(batch, seen)), batch.valid)
         links = self.link.gather(hidden, batch.ids)
-        return hidden, [{link.at: link for link in own} for own in links]
+        return hidden, by_place(links)
+
+
+def by_place(links: list[list[Link]]) -> list[dict[int, Link]]:
+    "Each conversation's links, by place."
+    return [{link.at: link for link in own} for own in links]
 
 # %% ../../nbs/60_v2_model.ipynb #84070f03
 def object_target(
@@ -287,7 +300,7 @@ def counted_by(term: str) -> str:
 def batch_counts(batch: ChatBatch | ToldBatch) -> dict[str, float]:
     "What there is to learn from in a batch, kind by kind."
     words, eyes = isinstance(batch, ToldBatch), getattr(batch, "purpose", "") == "eyes"
-    errands, drawings = ([], None) if words else (batch.errands, batch.drawings)
+    drawings, errands = None if words else batch.drawings, batch.errands
     told = [] if words or not batch.counts else batch.told  # what eyes can name
     found = {"text": 0.0 if eyes else float((batch.labels[:, 1:] != IGNORE).sum()),
              "link_naming": sum(map(len, batch.links if words else batch.meant)),
@@ -315,8 +328,9 @@ class Learning(Thinking):
     def terms(self, batch: ChatBatch | ToldBatch) -> dict[str, Tensor]:
         "The terms by name, means over this batch."
         if isinstance(batch, ToldBatch):
-            thoughts = self.told_thoughts(batch)
-            return self.told_losses(batch, thoughts) | self.bridge_losses(batch.asked, thoughts[1])
+            hidden, links = self.told_thoughts(batch)
+            told = self.told_losses(batch, (hidden, links)) | self.bridge_losses(batch.asked, links)
+            return told | self.decoder_losses(batch, by_place(links))
         seen = self.see(batch)
         losses = self._named(batch, *seen)
         if batch.purpose == "eyes": return losses
@@ -325,8 +339,16 @@ class Learning(Thinking):
         if batch.meant: losses |= self.link_naming(
             [link for own in links for link in own.values()], sum(batch.meant, []))
         if batch.drawings: losses |= self.drawing_losses(batch.drawings, links)
-        if not batch.errands: return losses
-        maps = self.backbone(batch.pixels)
+        return losses | self.decoder_losses(batch, links)
+
+    def decoder_losses(
+        self,
+        batch: ChatBatch | ToldBatch,
+        links: list[dict[int, Link]],  # of each conversation, by place
+    ) -> dict[str, Tensor]:
+        "The terms of object and keypoint decoder by name; none where nothing is sent to them."
+        if not batch.errands: return {}
+        maps, losses = self.backbone(batch.pixels), {}
         for solve, posed in ((self._objects, False), (self._poses, True)):
             rows = [k for k, e in enumerate(batch.errands) if bool(e.joints) == posed]
             if rows: losses |= solve([batch.errands[k] for k in rows], [m[rows] for m in maps],

@@ -102,11 +102,13 @@ class ToldBatch:
     links: list[list[str]]  # per conversation: the words that each of its links should sound like
     asked: list[tuple[int, int, str, Tensor]] = field(default_factory=list)  # of links to pictures:
     # conversation, place, route, and what a text encoder says (t, w) of the words
+    errands: list = field(default_factory=list)  # `Errand`s of what is searched though it was not told
+    pixels: Tensor | None = None  # (e, 3, S, S) the picture of each errand
 
     def __len__(self) -> int: return len(self.ids)
 
     def to(self, device) -> "ToldBatch":
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("ids", "valid", "labels")})
+        return replace(self, **{k: x.to(device) for k, x in vars(self).items() if isinstance(x, Tensor)})
 
 # %% ../../nbs/44_telling.ipynb #df7df40b
 def link_words(

@@ -1,0 +1,46 @@
+"""Tests of visionllm_edu/v2/searching.py.
+
+Generated from nbs/44b_searching.ipynb by make export: do not edit, edit the notebook.
+"""
+
+import pytest
+
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.v2.chat_tasks import Page
+from visionllm_edu.v2.searching import SEARCHES, Searches
+
+
+# nbs/44b_searching.ipynb, cell 69bc2d47
+def test_samples_of_a_batch_share_their_question():
+    import pytest
+    from visionllm_edu.data.coco import load_data
+    toys = load_data("toybox:train:40")
+    mixture = Searches(toys, {"detect": 2.0, "segment": 1.0, "pose": 1.0}, (8, 8), seed=3, batch=4)
+    samples = [mixture[i] for i in range(48)]
+    tasks = set()
+    for k in range(0, 48, 4):
+        some = samples[k : k + 4]
+        assert len({(s.turns[0].user, s.turns[0].assistant, s.task) for s in some}) == 1
+        assert len({s.rows[0] for s in some}) > 1 and all(len(s.targets[0].labels) for s in some)
+        tasks.add(some[0].task)
+    assert tasks == {*SEARCHES} and len({s.turns[0].user for s in samples}) > 8
+    assert mixture[7].turns == samples[7].turns and mixture[7].rows == samples[7].rows  # a function of its number
+    for i, s in enumerate(samples):                                       # each target is all that the picture holds of it
+        page, names = Page(toys, s.rows[0]), mixture.question(i).names
+        assert s.turns[0].assistant.count(SEARCHES[s.task]) == len(names)
+        assert len(s.targets[0].labels) == sum(page.names[row] in names for row in page.real)
+        assert (s.targets[0].keypoints is None) == (s.task != "pose")
+    with pytest.raises(ValueError, match="tasks {'answer': 1.0}; accepted are weights above 0 for some of detect, segment, pose"):
+        Searches(toys, {"answer": 1.0}, (8, 8))
+
+
+# nbs/44b_searching.ipynb, cell fd3dce39
+def test_what_cannot_be_searched_is_said():
+    from tempfile import TemporaryDirectory
+    from visionllm_edu.data.coco import write_shapes
+    with TemporaryDirectory() as folder:
+        shapes = load_data(write_shapes(folder, n=4))
+        sample = Searches(shapes, {"detect": 1.0}, (8, 8))[0]             # any boxes will do
+        assert len(sample.targets[0].labels)
+        if not shapes.keypoints_of:
+            with pytest.raises(ValueError, match="no picture serves pose"): Searches(shapes, {"pose": 1.0}, (8, 8))
