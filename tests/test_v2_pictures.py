@@ -116,6 +116,10 @@ def test_examinations_end_to_end():
     assert scores["object"] == 1 and len(drawn) == 8
     shrunk, _ = examine_drawing(Real(data, commissions(data, 8), 64), data, judge, 8)
     assert shrunk["object"] == 0                              # other bytes: this oracle knows none of them
+    from visionllm_edu.vision.diffusion import Latents, PainterConfig
+    torch.manual_seed(0)
+    blurred = Real(data, commissions(data, 8), latents=Latents(PainterConfig.tiny()).eval()).draw([c.text for c in commissions(data, 8)])
+    assert [b.size for b in blurred] == [data.image(c.row).size for c in commissions(data, 8)] and blurred[0] != blurred[1]
     class Mute:
         def chat(self, images, texts, **sampling): return [SimpleNamespace(images=[]) for _ in texts]
     assert Chatter(Mute()).draw(["A dog."]) == [None]

@@ -337,7 +337,8 @@ def evaluate_v2(
 # %% ../nbs/62_v2_evaluate.ipynb #b5332c63
 COLUMNS = {  # what may stand beside free figures, in a table and in words
     "forced": "teacher-forced", "blind": "blind", "chinese": "asked in Chinese",
-    "copy": "an unchanged copy", "real": "true pictures, reduced"}
+    "copy": "an unchanged copy", "again": "true pictures, through the autoencoder",
+    "real": "true pictures, reduced"}
 
 
 def flat(score: dict) -> dict[str, float]:

@@ -24,6 +24,7 @@ from .data.coco import CocoData, image_to_tensor
 from .language.instructions import Instruction
 from .toybox.language import COLOR_ZH, NOUNS, SIDES
 from .v2.picture_tasks import request_for
+from .vision.diffusion import Latents, to_pictures, to_pixels
 
 # %% ../nbs/65_v2_pictures.ipynb #442f346b
 @dataclass(frozen=True)
@@ -297,14 +298,25 @@ def examine_drawing(
 
 # %% ../nbs/65_v2_pictures.ipynb #f905553e
 class Real:
-    "The painter whom nobody can beat: it gives back the true pictures, reduced if asked."
+    "The painter whom nobody can beat: it gives back the true pictures, as they are or as told."
 
-    def __init__(self, data: CocoData, captions: Sequence[Commission] = (), size: int | None = None):
-        self.size = size
+    def __init__(
+        self,
+        data: CocoData,
+        captions: Sequence[Commission] = (),
+        size: int | None = None,  # reduced to this side, and enlarged again
+        latents: Latents | None = None,  # into these, and back
+    ):
+        self.size, self.latents = size, latents
         self.true = {words: data.image(c.row) for c in captions for words in (c.text, c.chinese)}
 
+    @torch.no_grad()
     def draw(self, captions: Sequence[str], **_) -> list[Image.Image]:
-        return [through(self.true[c], self.size) for c in captions]
+        true = [self.true[c] for c in captions]
+        if self.latents is None: return [through(image, self.size) for image in true]
+        pixels = to_pixels(true, self.latents.cfg.size).to(self.latents.mean)
+        again = to_pictures(self.latents.decode(self.latents.encode(pixels)))
+        return [small.resize(image.size, Image.Resampling.BICUBIC) for small, image in zip(again, true)]
 
 
 def through(image: Image.Image, size: int | None) -> Image.Image:

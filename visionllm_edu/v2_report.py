@@ -57,7 +57,8 @@ def score_drawing(
     **sampling,  # num_inference_steps, ...
 ) -> dict | None:
     """{object, count, colour, position, style: shares of true claims; silent, frechet; seconds per
-    picture; n; chinese: the same for Chinese requests; real: for true pictures, reduced}."""
+    picture; n; chinese: the same for Chinese requests; again: for true pictures through the
+    painter's autoencoder; real: for true pictures, reduced}."""
     if not can_draw(examiner): return None
     data, judge, asked = examiner.data, judge or shipped_judge(), commissions(examiner.data, DRAWN)
     if not asked: return None
@@ -69,10 +70,11 @@ def score_drawing(
         told = {name: share for name, share in told.items() if not name.endswith("_n")}
         return told | {"frechet": _apart(judge, drawn, real), "seconds": painter.seconds / len(asked)}
 
-    size = examiner.model.pictures.cfg.painter.size
+    painter = examiner.model.pictures.painter
     return column(Chatter(examiner.model), **sampling) | {
         "n": len(asked), "chinese": column(Chatter(examiner.model), chinese=True, **sampling),
-        "real": column(Real(data, asked, size))}
+        "again": column(Real(data, asked, latents=painter)),
+        "real": column(Real(data, asked, painter.cfg.size))}
 
 
 def _apart(judge: Judge, drawn: Sequence[Image.Image | None], real) -> float:
