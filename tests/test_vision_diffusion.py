@@ -4,7 +4,7 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Painter, PainterConfig, busy_windows, make_unet, make_vae,
+    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, make_unet, make_vae,
     noise_schedule, spread_times, to_pictures, to_pixels,
 )
 
@@ -102,6 +102,18 @@ def test_editor_begins_as_unet():
     drawn = painter.predict(z, torch.tensor(9), tokens)
     torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
     assert bool(painter.begun)
+
+
+# nbs/53_diffusion.ipynb, cell 306c66f7
+def test_patches_of_pixels_are_one_cell():
+    torch.manual_seed(0)
+    painter = Latents(PainterConfig.tiny(patch=2, vae_channels=(8, 16))).eval()
+    assert painter.cfg.shrink == 4 and painter.vae.config.in_channels == 12
+    with torch.no_grad():
+        z = painter.encode(torch.zeros(2, 3, 16, 24))
+        assert z.shape == (2, 4, 4, 6) and painter.decode(z).shape == (2, 3, 16, 24)
+    with torch.device("meta"): mini = Latents(PainterConfig.mini())
+    assert mini.encode(torch.empty(1, 3, 128, 128, device="meta")).shape == (1, 16, 16, 16)
 
 
 # nbs/53_diffusion.ipynb, cell 2b0b675a

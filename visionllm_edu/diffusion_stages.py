@@ -117,20 +117,20 @@ DIFFUSION = Course(LatentDiffusion, picture_vocabulary, picture_mixture, _look)
 
 # %% ../nbs/53b_diffusion_stages.ipynb #58bf23a4
 def diffusion_stages(
-    minutes: float = 180.0,  # of all stages together
+    minutes: float = 210.0,  # of all stages together
     seed: int = 0,
     batch_size: int = 16,
 ) -> dict[str, Recipe]:
     "The stages of `LatentDiffusion` by name; `train_stages(..., course=DIFFUSION)` runs them."
-    share = minutes / 180
+    share = minutes / 210
     common = dict(batch_size=batch_size, seed=seed, matmul="medium", warmup_steps=100)
     drawing = ("painter.vae", "painter.editor")
     return {
         "0-autoencoder": Recipe(
-            {"reconstruct": 1.0}, minutes=25 * share, settings={"lr": 2e-3},
+            {"reconstruct": 1.0}, minutes=40 * share, settings={"lr": 2e-3},
             frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
-        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=25 * share, settings={"lr": 5e-4},
+        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=20 * share, settings={"lr": 5e-4},
                              frozen=drawing, **common),
-        "1-draw": Recipe({"draw": 1.0}, minutes=75 * share, frozen=drawing, **common),
-        "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=55 * share, language_rate=0.2,
+        "1-draw": Recipe({"draw": 1.0}, minutes=90 * share, frozen=drawing, **common),
+        "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, language_rate=0.2,
                          frozen=("painter.vae",), **common)}

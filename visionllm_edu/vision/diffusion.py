@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor, nn
@@ -48,8 +49,9 @@ class PainterConfig:
     "Sizes of what draws; the defaults are those of `.mini()`."
 
     size: int = 128                      # side of a picture in pixels, a multiple of 8
-    latent_channels: int = 8
-    vae_channels: tuple = (16, 32, 64, 96)  # autoencoder, finest first; each step halves the grid
+    latent_channels: int = 16
+    patch: int = 2                       # side of the squares of pixels that the autoencoder sees as one
+    vae_channels: tuple = (32, 64, 96)   # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                # convolution blocks per step
     channels: tuple = (64, 128, 128)     # UNet, likewise
     layers: int = 1
@@ -72,13 +74,13 @@ class PainterConfig:
     @property
     def shrink(self) -> int:
         "Pixels along the side of one latent cell."
-        return 2 ** (len(self.vae_channels) - 1)
+        return self.patch * 2 ** (len(self.vae_channels) - 1)
 
     @classmethod
     def tiny(cls, **changes):
         "The size for tests: 16 pixels, latents of 8 x 8."
-        return cls(**dict(dict(size=16, window=8, latent_channels=4, vae_channels=(8, 16), heads=2,
-                               channels=(16, 24), width=32, tokens=16), **changes))
+        return cls(**dict(dict(size=16, window=8, latent_channels=4, patch=1, vae_channels=(8, 16),
+                               heads=2, channels=(16, 24), width=32, tokens=16), **changes))
 
     @classmethod
     def mini(cls, **changes): return cls(**changes)
@@ -87,7 +89,7 @@ class PainterConfig:
     def paper(cls, **changes):
         "Stable Diffusion 1.5 and, with eight channels, InstructPix2Pix."
         return cls(**dict(dict(
-            size=512, latent_channels=4, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
+            size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
             plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
             latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, edit_weight=0.0), **changes))
 
@@ -126,6 +128,7 @@ def make_vae(cfg: PainterConfig) -> AutoencoderKL:
     "Pixels to latents and back (latent diffusion, section 3.1)."
     n = len(cfg.vae_channels)
     vae = AutoencoderKL(
+        in_channels=3 * cfg.patch**2, out_channels=3 * cfg.patch**2,
         down_block_types=("DownEncoderBlock2D",) * n, up_block_types=("UpDecoderBlock2D",) * n,
         block_out_channels=tuple(cfg.vae_channels), layers_per_block=cfg.vae_layers,
         latent_channels=cfg.latent_channels, norm_num_groups=cfg.groups, sample_size=cfg.size)
@@ -233,9 +236,17 @@ class Latents(nn.Module):
         self.register_buffer("std", torch.full((cfg.latent_channels, 1, 1), cfg.latent_std))
         self.register_load_state_dict_post_hook(lambda module, _: module.memory.forget())
 
+    def guess(self, pixels: Tensor) -> DiagonalGaussianDistribution:
+        "What the autoencoder makes of pixels, `patch` x `patch` of them as one."
+        return self.vae.encode(F.pixel_unshuffle(pixels, self.cfg.patch)).latent_dist
+
+    def again(self, latents: Tensor) -> Tensor:
+        "Its way back."
+        return F.pixel_shuffle(self.vae.decode(latents).sample, self.cfg.patch)
+
     def moments(self, pixels: Tensor) -> Tensor:
         "(b, 2 c, h, w): mean and spread of the autoencoder's guess at each number."
-        guess = self.vae.encode(pixels).latent_dist
+        guess = self.guess(pixels)
         return torch.cat([guess.mean.float(), guess.std.float()], 1)
 
     @torch.no_grad()
@@ -256,17 +267,17 @@ class Latents(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         "Pixels (b, 3, H, W)."
-        return self.vae.decode(latents * self.std + self.mean).sample
+        return self.again(latents * self.std + self.mean)
 
     def vae_losses(self, pixels: Tensor) -> dict[str, Tensor]:
         "How far pixels come back changed, and how far latents are from a normal distribution."
         pixels = busy_windows(pixels, self.cfg.window)
-        guess = self.vae.encode(pixels).latent_dist
+        guess = self.guess(pixels)
         latents = guess.sample()
         if self.training:
             self.memory.forget()
             self._note(latents.detach().float())
-        kl, again = guess.kl().mean() / latents[0].numel(), self.vae.decode(latents).sample
+        kl, again = guess.kl().mean() / latents[0].numel(), self.again(latents)
         return {"pixels": F.l1_loss(again, pixels) + F.mse_loss(again, pixels),
                 "kl": self.cfg.kl_weight * kl}
 
