@@ -8,10 +8,13 @@ from visionllm_edu.v2_edits import edit_cases
 from visionllm_edu.v2_evaluate import SCORES
 from visionllm_edu.v2_pictures import Judge, commissions
 from visionllm_edu.v2_questions import ChatExaminer
-from visionllm_edu.v2_report import ALL_SCORES, DRAWN, EDITED, score_drawing, score_edits
+from visionllm_edu.v2_report import (
+    ALL_SCORES, DRAWN, EDITED, evaluate_painter, score_drawing, score_edits,
+)
 
 
 # nbs/65c_v2_report.ipynb, cell 5591b786
+import pytest
 import torch
 from types import SimpleNamespace
 from visionllm_edu.reply import Detections
@@ -68,6 +71,22 @@ def test_edits_have_a_floor_and_a_ceiling():
     assert told["inside"] == told["outside"] == told["copy"]["outside"] == 0 < told["real"]["inside"] < told["copy"]["inside"]
     assert told["n"] == len(edit_cases(data, EDITED)) and {"copy", "real", "achieved", "by_kind"} <= {*told}
     assert "copy" in v2_table({"edit": told}) and not any("copy" in name for name in flat(told))
+
+
+# nbs/65c_v2_report.ipynb, cell 9e25f6fb
+def test_a_painter_is_judged_by_itself():
+    from visionllm_edu.language.vocabulary import Vocabulary
+    from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
+    data = load_data("toybox:val:6")
+    torch.manual_seed(0)
+    painter = LatentDiffusion.assemble(DiffusionConfig.tiny(), Vocabulary.train(["A ball."] * 9, 300, range=1, num_classes=1, max_points=1))
+    painter.text_encoder.cfg.tokens                                        # 16: longer captions would be refused
+    words = lambda texts, cut=False: torch.randn(len(texts), 16, 32)       # what they say is not the point here
+    painter.encode_text = words
+    told = evaluate_painter(painter, data, judge=Judge(Eyes(), data, scenes=6), num_inference_steps=1)
+    assert {*told} == {"generate", "edit"} and "chinese" not in told["generate"] and told["generate"]["again"]["silent"] == 0
+    assert told["edit"]["copy"]["outside"] == 0 < told["edit"]["outside"]
+    with pytest.raises(ValueError, match="unknown tasks sing; accepted are generate, edit"): evaluate_painter(painter, data, ["sing"], judge=Judge(Eyes(), data, scenes=6))
 
 
 # nbs/65c_v2_report.ipynb, cell 0e003895
