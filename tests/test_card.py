@@ -84,6 +84,22 @@ def test_v2_has_a_card():
     assert "| val | 0.250 | 7 |" in text and "| val, teacher-forced | 0.500 |  |" in text
 
 
+# nbs/39_card.ipynb, cell c7dfcd92
+def test_a_painter_has_a_card():
+    from visionllm_edu.diffusion_stages import DIFFUSION, diffusion_stages
+    from visionllm_edu.vision.drawing import DiffusionConfig
+    with TemporaryDirectory() as folder:
+        run, out = Path(folder, "run"), Path(folder, "toy3")
+        stages = {"0-autoencoder": replace(diffusion_stages()["0-autoencoder"], minutes=None, steps=1, batch_size=2)}
+        train_stages(load_data("toybox:train:4"), stages, run, DiffusionConfig.tiny(), course=DIFFUSION, quiet=True)
+        ship_weights(run, out)
+        (out / "scores").mkdir()
+        (out / "scores" / "val.json").write_text(json.dumps({"generate": {"object": 0.5, "n": 9, "again": {"object": 0.75}}}))
+        text = write_card(out).read_text()
+    assert "drawn scenes of 16 pixels with 20 kinds" in text and "language model" not in text and "Steered by its own" in text
+    assert "| val, true pictures, through the autoencoder | 0.750 |" in text
+
+
 # nbs/39_card.ipynb, cell 7158bded
 def test_shipped_card_is_up_to_date():
     import shutil

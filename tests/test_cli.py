@@ -182,6 +182,18 @@ def test_v2_trains_and_is_scored():
         assert status == 2 and "config.json" in error and error.count("\n") == 1
 
 
+# nbs/91_cli.ipynb, cell 2231b8fc
+def test_a_painter_goes_by_the_same_words():
+    with TemporaryDirectory() as folder:
+        status, _, error = run("train", "painter", "--data", "toybox:train:4", "--steps", 2, "--out", Path(folder, "run"))
+        assert status == 2 and "add --stages" in error and not Path(folder, "run").exists()
+        out = Path(folder, "painter")
+        status, said, error = run("train", "painter", "--size", "tiny", "--data", "toybox:train:4", "--stages", "--minutes", 0.01, "--out", out)
+        assert status == 0 and "evaluate painter --weights" in said, error
+        status, _, error = run("evaluate", "painter", "--weights", out / "2-edit" / "weights", "--data", "toybox:val:4", "--tasks", "juggle")
+        assert status == 2 and "juggle; accepted are generate, edit" in error
+
+
 # nbs/91_cli.ipynb, cell 991ac9b4
 def test_demo_shows_what_is_shipped():
     shown = []

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -126,7 +127,7 @@ def paired_tables(scores: Mapping[str, dict]) -> str:
 # %% ../nbs/39_card.ipynb #72cb370d
 CARD = """# {name}
 
-{what}: {millions:.1f} million parameters (its language model has {layers} layers of width {width}), trained from nothing on scenes that are
+{what}: {millions:.1f} million parameters ({inside}), trained from nothing on scenes that are
 drawn by code. {does}; `{kind}.from_pretrained("{name}")` loads it. This card is written by `python -m visionllm_edu ship`
 from the files beside it.
 
@@ -140,17 +141,17 @@ Recipes in full, as they were run: `run.json` (`{version}_stages` of today may p
 
 ## Scores
 
-By free generation, `python -m visionllm_edu evaluate {version} --weights {name} --data toybox:SPLIT`,
+{how}, `python -m visionllm_edu evaluate {version} --weights {name} --data toybox:SPLIT`,
 with `--limit` where n is smaller than the split. {columns}
 
 {scores}
 
 ## Limits
 
-- It knows Toybox: drawn scenes of {side} pixels with {kinds} kinds of things. On photographs it sees nothing that you would agree with.
-- It reads and writes the words of Toybox's {reads}. Other words come as pieces that it has never seen together.
+- It knows Toybox: drawn scenes of {side} pixels with {kinds} kinds of things. {strange}
+- {reads}. Other words come as pieces that it has never seen together.
 - {drawn}.{undrawn}
-- It is a demonstration of a mechanism, not a detector to build on.
+- It is a demonstration of a mechanism, not a {tool} to build on.
 """
 NO_PICTURES = "\n- It does not draw: `[GEN]` and `[EDIT]` lead nowhere in these weights."
 
@@ -169,7 +170,11 @@ class Subject:
     does: str
     columns: str  # of the tables, explained
     drawn: str    # what is drawn at random in training; may ask for {ranges}
-    reads: str = "English"
+    reads: str = "It reads and writes the words of Toybox's English"
+    inside: str = "its language model has {lm.layers} layers of width {lm.hidden_size}"
+    how: str = "By free generation"
+    strange: str = "On photographs it sees nothing that you would agree with."
+    tool: str = "detector"
 
     @property
     def kind(self) -> type[OnDisk]:
@@ -189,7 +194,14 @@ SUBJECTS = (
             "*Teacher-forced*: the\nright answer was put into the model's mouth, and only the decoders were asked. "
             "*Blind* is the same model with a grey picture.",
             "Lists of classes, wordings and visual prompts are drawn at random in training",
-            "English, and of told pictures its Chinese (which is not scored)"))
+            "It reads and writes the words of Toybox's English, and reads its Chinese, but only of told pictures"),
+    Subject("painter", "text_encoder", "visionllm_edu.vision.drawing.LatentDiffusion", "painter.size", paired_tables,
+            "A latent diffusion model", "It draws scenes by captions, and changes pictures as it is told",
+            "What *object*, *colour* and the\nother claims mean, and who judges them: lessons 65 to 65c. The rows under a split "
+            "are what true pictures get, what they get after a way through the autoencoder, and who changes nothing.",
+            "Captions, inventories and edits are drawn at random in training",
+            "It reads the words of Toybox's English captions and instructions", "autoencoder, two UNets and a text encoder",
+            "Steered by its own text encoder", "Of anything else it draws something that looks like them.", "painter"))
 
 
 def subject_of(about: Mapping) -> Subject:
@@ -243,11 +255,12 @@ def write_card(
         name=folder.name, millions=sum(p.numel() for p in model.parameters()) / 1e6,
         data=about["data"]["name"], images=about["data"]["images"],
         machine="; ".join(machines), versions=versions_told(stages), kinds=len(cfg.categories),
-        side=getattr(cfg, subject.side), reads=subject.reads,
+        side=attrgetter(subject.side)(cfg), reads=subject.reads, how=subject.how,
+        strange=subject.strange, tool=subject.tool,
+        inside=subject.inside.format(lm=getattr(cfg, "language_model", None)),
         undrawn=NO_PICTURES if getattr(model, "pictures", model) is None else "",
         asked=round(sum(s["recipe"]["minutes"] or 0 for s in stages.values())),
         minutes=sum(s["minutes"] for s in stages.values()), stages=stage_table(stages),
-        layers=cfg.language_model.layers, width=cfg.language_model.hidden_size,
         scores=subject.tables(split_scores(folder)) or "Not scored yet.")
     with atomic(folder / "README.md") as tmp: tmp.write_text(text)
     return folder / "README.md"
