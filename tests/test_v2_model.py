@@ -370,27 +370,27 @@ def test_told_chats_teach_what_they_should():
 
 # nbs/60_v2_model.ipynb, cell 479002a7
 def test_a_shared_question_is_read_once():
-    from visionllm_edu.v2.searching import Searches
+    from visionllm_edu.v2.searching import SEARCHES, Searches
 
     toys = load_data("toybox:train:12")
     torch.manual_seed(0)
     model = shaken(VisionLLMv2.build("tiny", [c for i in range(12) for c in toys.sample(i, image=False).captions])).eval()
-    for task in ("detect", "segment", "pose"):
+    for task in SEARCHES:
         mixture = Searches(toys, {task: 1.0}, model.cfg.image_encoder.grid, seed=2, batch=3)
         samples = [mixture[i] for i in range(3)]
         batch = model.collate(samples)
-        assert len(batch.ids) == 1 and len(batch.errands) == len(batch.pixels) == 3 and {e.sample for e in batch.errands} == {0}
+        assert len(batch.ids) == (3 if task == "ground" else 1) and len(batch.errands) == len(batch.pixels) == 3
         model.zero_grad()
         losses = model.losses(batch)
         sum(losses.values()).backward()
         parts = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
         found = {"body", "joint", "keypoints"} if task == "pose" else {"category", "objects"}
-        assert parts == {"link", "backbone"} | found                       # nothing is looked at but by decoders
+        assert parts == {"link", "backbone"} | found and "text" not in losses  # nothing is looked at but by decoders
+        assert model.link.queries.tables["object"].grad.any() and model.language_model.table.grad.any()
         with torch.no_grad(): alone = [(batch_counts(b), model.losses(b)) for b in (model.collate([s]) for s in samples)]
         counts = batch_counts(batch)
         for name, loss in losses.items():
-            kind = counted_by(name)
-            whole = sum(n[kind] * one.get(name, 0) for n, one in alone) / counts[kind] if kind not in ("text", "link_naming") else alone[0][1][name]
+            whole = sum(n[counted_by(name)] * one.get(name, 0) for n, one in alone) / counts[counted_by(name)]
             if name != "pose_visibility": torch.testing.assert_close(loss.detach(), torch.as_tensor(whole), rtol=2e-3, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ Generated from nbs/44b_searching.ipynb by make export: do not edit, edit the not
 import pytest
 
 from visionllm_edu.data.coco import load_data
-from visionllm_edu.v2.chat_tasks import Page
+from visionllm_edu.v2.chat_tasks import Page, link_name, phrases_of
 from visionllm_edu.v2.searching import SEARCHES, Searches
 
 
@@ -23,15 +23,27 @@ def test_samples_of_a_batch_share_their_question():
         assert len({(s.turns[0].user, s.turns[0].assistant, s.task) for s in some}) == 1
         assert len({s.rows[0] for s in some}) > 1 and all(len(s.targets[0].labels) for s in some)
         tasks.add(some[0].task)
-    assert tasks == {*SEARCHES} and len({s.turns[0].user for s in samples}) > 8
+    assert tasks == {*SEARCHES} - {"ground"} and len({s.turns[0].user for s in samples}) > 8
     assert mixture[7].turns == samples[7].turns and mixture[7].rows == samples[7].rows  # a function of its number
     for i, s in enumerate(samples):                                       # each target is all that the picture holds of it
         page, names = Page(toys, s.rows[0]), mixture.question(i).names
         assert s.turns[0].assistant.count(SEARCHES[s.task]) == len(names)
         assert len(s.targets[0].labels) == sum(page.names[row] in names for row in page.real)
         assert (s.targets[0].keypoints is None) == (s.task != "pose")
-    with pytest.raises(ValueError, match="tasks {'answer': 1.0}; accepted are weights above 0 for some of detect, segment, pose"):
+    with pytest.raises(ValueError, match="tasks {'answer': 1.0}; accepted are weights above 0 for some of detect, segment, pose, ground"):
         Searches(toys, {"answer": 1.0}, (8, 8))
+
+
+# nbs/44b_searching.ipynb, cell 78947fe9
+def test_phrases_are_searched_one_by_one():
+    toys = load_data("toybox:train:40")
+    mixture = Searches(toys, {"ground": 1.0}, (8, 8), batch=4)
+    samples = [mixture[i] for i in range(12)]
+    assert len({s.turns[0].user for s in samples}) > 8
+    for s in samples:
+        phrases = dict(phrases_of(Page(toys, s.rows[0])))
+        (phrase,) = [p for p in phrases if link_name(p) and p in s.turns[0].user and phrases[p] == s.targets[0].rows.tolist()][:1]
+        assert s.turns[0].assistant.count("[GRD]") == 1 and len(s.targets[0].boxes_xyxy_px) == len(phrases[phrase])
 
 
 # nbs/44b_searching.ipynb, cell fd3dce39

@@ -34,7 +34,7 @@ CHINESE = {"translation": 2.0, "caption_chinese": 1.0, "answer_chinese": 1.5}  #
 REHEARSED = TALK | CHINESE | {"ground": 3.0, "relation": 2.0, "pose": 1.5, "multi_round": 1.5, "in_context": 0.7}
 COMPARING = REHEARSED | {"relation": 25.0}  # most of it
 PAINT = {"generate": 3.0, "edit": 3.0}
-SEARCH = {"detect": 1.0, "segment": 1.0, "pose": 1.0}  # what many pictures can be asked at once
+SEARCH = {"detect": 1.0, "segment": 2.0, "pose": 2.0, "ground": 2.0}  # asked without being seen by the LM
 FIND = {"detect": 2.0, "segment": 2.0, "semantic": 0.7, "ground": 2.5, "pose": 2.0,
         "interactive": 2.0, "grounded_caption": 1.0, "multi_round": 1.0, "in_context": 0.7}
 

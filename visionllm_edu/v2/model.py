@@ -213,11 +213,15 @@ class Collating(Encoding, Painting):
             self.drawings(chats, [row.links for row in rows]))
 
     def collate_search(self, chats: list[ChatSample]) -> ToldBatch:
-        "One question for the pictures of all chats: it is read once, before an empty sheet."
-        links, side = self.words(chats[0]).links, self.cfg.decoder_size
-        errands = [e for chat in chats for e in errands_of(0, chat, links)]
+        "Each question is read once, before an empty sheet, and searched in all pictures it is asked of."
+        asked, side = {str(chat.turns): chat for chat in chats}, self.cfg.decoder_size  # without repeats
+        rows, links = [*asked], [self.words(chat).links for chat in asked.values()]
+        errands = []
+        for chat in chats:
+            row = rows.index(str(chat.turns))
+            errands += errands_of(row, chat, links[row])
         pixels = torch.stack([image_to_tensor(chat.images[0], side) for chat in chats])
-        return replace(self.collate_told(chats[:1]), errands=errands, pixels=pixels)
+        return replace(self.collate_told([*asked.values()]), errands=errands, pixels=pixels)
 
     def _told(self, chats: list[ChatSample], rows: list[ChatIds]) -> tuple[list, list]:
         "The pictures in words, and the links' words; none unless all were told."
@@ -329,8 +333,8 @@ class Learning(Thinking):
         "The terms by name, means over this batch."
         if isinstance(batch, ToldBatch):
             hidden, links = self.told_thoughts(batch)
-            told = self.told_losses(batch, (hidden, links)) | self.bridge_losses(batch.asked, links)
-            return told | self.decoder_losses(batch, by_place(links))
+            if batch.errands: return self.decoder_losses(batch, by_place(links))
+            return self.told_losses(batch, (hidden, links)) | self.bridge_losses(batch.asked, links)
         seen = self.see(batch)
         losses = self._named(batch, *seen)
         if batch.purpose == "eyes": return losses

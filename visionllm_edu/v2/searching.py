@@ -15,14 +15,15 @@ from torch.utils.data import Dataset
 
 from ..data.coco import CocoData
 from ..data.tasks import Memory
-from .chat_tasks import (
-    ChatSample, Page, Target, check_chat, draw_places, link_name, say, sigmas_of, target_of)
+from visionllm_edu.v2.chat_tasks import (
+    Asking, ChatSample, Page, Target, ask_ground, check_chat, draw_places, link_name, phrases_of, say,
+    sigmas_of, target_of)
 from .conversation import Turn
 from .telling import Told
 from .templates import joined, name_links
 
 # %% ../../nbs/44b_searching.ipynb #9ed03f8f
-SEARCHES = {"detect": "[DET]", "segment": "[SEG]", "pose": "[DET]"}  # task: what leads to its bodies
+SEARCHES = {"detect": "[DET]", "segment": "[SEG]", "pose": "[DET]", "ground": "[GRD]"}  # what calls for boxes
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Question:
 # %% ../../nbs/44b_searching.ipynb #e55bff03
 def question(
     data: CocoData,
-    task: str,  # one of `SEARCHES`
+    task: str,  # one of `SEARCHES`, but for "ground"
     rng: Random,
     full: bool = True,  # of all classes (for poses: of all that have this skeleton); else of some
     most: int = 24,  # longest list of classes
@@ -70,7 +71,7 @@ def question(
 
 # %% ../../nbs/44b_searching.ipynb #afec6839
 class Searches(Dataset):
-    "Samples without end; those of one batch share a question, each has a picture that answers it."
+    "Samples without end; those of a batch share a question, or have a phrase each, and a picture."
 
     def __init__(
         self,
@@ -93,31 +94,42 @@ class Searches(Dataset):
         for task, found in self.holding.items():
             if not found: raise ValueError(f"{data.name}: no picture serves {task}")
 
+    def task(self, index: int) -> tuple[str, Random]:
+        "The task of a sample's batch, and the dice for what else they share."
+        rng = Random(f"{self.seed} search {index // self.batch}")
+        return rng.choices([*self.tasks], [*self.tasks.values()])[0], rng
+
     def question(self, index: int) -> Question:
         "What the batch of sample `index` is asked: for one class at least that there is."
-        rng = Random(f"{self.seed} search {index // self.batch}")
-        (task,) = rng.choices([*self.tasks], [*self.tasks.values()])
+        task, rng = self.task(index)
         full = rng.random() < self.full_list
         while True:
             asked = question(self.data, task, rng, full)
             if set(asked.names) & set(self.holding[task]): return asked
 
     def __getitem__(self, index: int) -> ChatSample:
-        asked, rng = self.question(index), Random(f"{self.seed} {index}")
-        holding = self.holding[asked.task]
-        row = rng.choice(holding[rng.choice([name for name in asked.names if name in holding])])
-        target = asked.answer(Page(self.data, row))
-        return check_chat(ChatSample([self.memory.image(row)], [asked.turn], [], [target], asked.task,
-                                     [row], "search", self.blank))
+        (task, _), rng = self.task(index), Random(f"{self.seed} {index}")
+        holding = self.holding[task]
+        if task == "ground":
+            row = rng.choice(holding[rng.choice([*holding])])
+            asked = ask_ground(Page(self.data, row), rng, Asking())
+            turn, target = asked.turn, asked.target
+        else:
+            asked = self.question(index)
+            row = rng.choice(holding[rng.choice([name for name in asked.names if name in holding])])
+            turn, target = asked.turn, asked.answer(Page(self.data, row))
+        return check_chat(ChatSample([self.memory.image(row)], [turn], [], [target], task, [row], "search",
+                                     self.blank))
 
 
 def _holding(data: CocoData, task: str) -> dict[str, list[int]]:
-    "{class: rows of the pictures that hold one}; for poses with a keypoint that is known."
+    "{class: rows of the pictures that hold one}; with a keypoint that is known, or with phrases."
     found = {}
     for row in range(len(data)):
         sample = data.sample(row, image=False)
         clear = ~sample.crowd
         if task == "pose": clear &= (sample.keypoints[..., 2] > 0).any(-1)
+        if task == "ground" and not phrases_of(Page(data, row)): continue
         for label in sorted(set(sample.labels[clear].tolist())):
             name = data.categories[label]
             if task != "pose" or name in data.keypoints_of: found.setdefault(name, []).append(row)
