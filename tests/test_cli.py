@@ -52,6 +52,8 @@ def test_bad_input_gets_one_line():
                 "subset of 0": [*train, "--steps", 1, "--overfit", 0], "subset of -2": [*train, "--steps", 1, "--overfit", -2],
                 "batch_size is 0": [*train, "--steps", 1, "--batch-size", 0], "seed is -1": [*train, "--steps", 1, "--seed", -1],
                 "tasks juggle": [*train, "--steps", 1, "--tasks", "juggle"], "huge": ["train", "v1", "--size", "huge"],
+                "painter goes with v2": [*train, "--stages", "--painter", "here"],
+                "nowhere at all": ["train", "v2", "--size", "tiny", "--data", spec, "--out", out, "--stages", "--painter", "./nowhere at all"],
                 "--steps does not go": [*train, "--stages", "--steps", 5], "--tasks does not go": [*train, "--stages", "--tasks", "pose"],
                 "3 devices": [*train, "--steps", 1, "--batch-size", 4, "--devices", 3, "--accelerator", "cpu"],
                 "no run.json": ["ship", Path(folder, "nothing")], "holds no stages": ["ship", Path(folder, "nothing"), "--run", folder],

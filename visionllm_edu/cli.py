@@ -39,6 +39,8 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--stages", action="store_true",
                    help="the whole course, stage after stage "
                         "(180 minutes for v1, 240 for v2, 210 for painter, if not told)")
+    p.add_argument("--painter", metavar="WEIGHTS", help="with v2 --stages: then 120 minutes more, in which "
+                   "it learns to draw with this painter: painter-toybox, or a folder")
     p.add_argument("--tasks", nargs="+", help=f"{TASKS} (default: all that the data serve)")
     stop = p.add_mutually_exclusive_group()
     stop.add_argument("--minutes", type=float, help="stop after so many minutes (default 60)")
@@ -168,12 +170,21 @@ def train_command(a: argparse.Namespace) -> None:
 
 def _stages(a, which: Version) -> dict:
     "The stages asked for, by name; none without --stages. ValueError for what does not go with it."
+    if a.painter and not (a.stages and a.version == "v2"):
+        raise ValueError("--painter goes with v2 --stages alone: it is lent when the others have learned")
     if not a.stages: return {}
     for name in ("steps", "tasks", "batch_size", "overfit"):
         if getattr(a, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} does not go with --stages, "
                              "whose recipes say it; accepted are --minutes, of all stages, and --seed")
-    return which.stages(which.minutes if a.minutes is None else a.minutes, a.seed)
+    if not a.painter: return which.stages(which.minutes if a.minutes is None else a.minutes, a.seed)
+    from visionllm_edu.v2_stages import PICTURE_MINUTES, picture_stages
+    from visionllm_edu.weights import find_weights
+
+    find_weights(a.painter)  # it says what is wrong, before hours of training
+    share = 1.0 if a.minutes is None else a.minutes / (which.minutes + PICTURE_MINUTES)
+    return (which.stages(which.minutes * share, a.seed)
+            | picture_stages(a.painter, PICTURE_MINUTES * share, a.seed))
 
 
 def _check_run(a, *stages: str) -> None:

@@ -120,16 +120,17 @@ UNCHANGED = ("link.language_model", "image_encoder", "region_encoder", "backbone
 
 
 def picture_stages(
+    painter: str,  # trained weights of a `LatentDiffusion`: a folder, or a name of shipped ones
     minutes: float = PICTURE_MINUTES,
     seed: int = 0,
 ) -> dict[str, Recipe]:
-    """For a model made by `with_pictures`: bridges in words, then stages 2 and 3 once more, with
-    drawing and editing."""
+    """After `v2_stages`: the model gets a painter; bridges in words, then stages 2 and 3 once more,
+    with drawing and editing."""
     share, before = minutes / PICTURE_MINUTES, v2_stages(seed=seed)
     every, decoders = before["2-together"], before["3-decoders"]
     return {
         "4-bridges": Recipe(PAINT, 32, minutes=30 * share, source="words", frozen=UNCHANGED,
-                            seed=seed, matmul="medium"),
+                            settings={"draws": True, "pictures.source": painter}, seed=seed, matmul="medium"),
         "5-every-decoder": replace(every, tasks=every.tasks | PAINT, minutes=55 * share,
                                    frozen=("pictures.painter",)),
         "6-decoders": replace(decoders, tasks=decoders.tasks | PAINT, minutes=35 * share,
