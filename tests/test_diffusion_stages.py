@@ -54,7 +54,7 @@ def test_what_is_refused():
 
 
 # nbs/53b_diffusion_stages.ipynb, cell e29b953b
-def test_three_stages():
+def test_four_stages():
     short = {name: replace(r, steps=2, minutes=None, batch_size=4) for name, r in diffusion_stages().items()}
     data, cfg = load_data("toybox:train:16"), DiffusionConfig.tiny()
     quiet = dict(quiet=True, accelerator="cpu", course=DIFFUSION, checkpoint_minutes=0)

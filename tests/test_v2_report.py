@@ -80,13 +80,14 @@ def test_a_painter_is_judged_by_itself():
     data = load_data("toybox:val:6")
     torch.manual_seed(0)
     painter = LatentDiffusion.assemble(DiffusionConfig.tiny(), Vocabulary.train(["A ball."] * 9, 300, range=1, num_classes=1, max_points=1))
-    painter.text_encoder.cfg.tokens                                        # 16: longer captions would be refused
+    assert painter.text_encoder.cfg.tokens == 16                           # longer captions would be refused
     words = lambda texts, cut=False: torch.randn(len(texts), 16, 32)       # what they say is not the point here
     painter.encode_text = words
     told = evaluate_painter(painter, data, judge=Judge(Eyes(), data, scenes=6), num_inference_steps=1)
     assert {*told} == {"generate", "edit"} and "chinese" not in told["generate"] and told["generate"]["again"]["silent"] == 0
     assert told["edit"]["copy"]["outside"] == 0 < told["edit"]["outside"]
     with pytest.raises(ValueError, match="unknown tasks sing; accepted are generate, edit"): evaluate_painter(painter, data, ["sing"], judge=Judge(Eyes(), data, scenes=6))
+    with pytest.raises(ValueError, match="photos: only Toybox knows"): evaluate_painter(painter, SimpleNamespace(name="photos"))
 
 
 # nbs/65c_v2_report.ipynb, cell 0e003895

@@ -47,12 +47,20 @@ def test_phrases_are_searched_one_by_one():
 
 
 # nbs/44b_searching.ipynb, cell fd3dce39
-def test_what_cannot_be_searched_is_said():
+def test_what_cannot_be_searched_is_left_out():
+    import json
+    from pathlib import Path
     from tempfile import TemporaryDirectory
     from visionllm_edu.data.coco import write_shapes
     with TemporaryDirectory() as folder:
-        shapes = load_data(write_shapes(folder, n=4))
-        sample = Searches(shapes, {"detect": 1.0}, (8, 8))[0]             # any boxes will do
-        assert len(sample.targets[0].labels)
-        if not shapes.keypoints_of:
-            with pytest.raises(ValueError, match="no picture serves pose"): Searches(shapes, {"pose": 1.0}, (8, 8))
+        spec = write_shapes(folder, n=4)
+        assert {*Searches(load_data(spec), dict.fromkeys(SEARCHES, 1.0), (8, 8)).tasks} == {*SEARCHES}
+        table = Path(folder, "annotations", "instances_train.json")
+        records = json.loads(table.read_text())
+        for one in records["annotations"]: del one["segmentation"]
+        table.write_text(json.dumps(records))
+        for path in Path(folder, "annotations").glob("*keypoints*"): path.unlink()
+        boxes = load_data(spec)                                           # boxes and phrases are all there is
+        mixture = Searches(boxes, dict.fromkeys(SEARCHES, 1.0), (8, 8))
+        assert {*mixture.tasks} == {"detect", "ground"} and all(len(mixture[i].targets[0].labels) for i in range(8))
+        with pytest.raises(ValueError, match="no picture serves segment, pose"): Searches(boxes, {"segment": 1.0, "pose": 1.0}, (8, 8))

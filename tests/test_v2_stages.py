@@ -64,7 +64,7 @@ def test_a_look_at_a_model_that_only_wishes_to_draw():
 
 
 # nbs/61_v2_stages.ipynb, cell 11501aa9
-def test_all_stages_learn_in_bfloat16():
+def test_all_kinds_of_batches_learn_in_bfloat16():
     torch.manual_seed(0)
     data = load_data("toybox:train:4")
     model = VisionLLMv2.assemble(VisionLLMv2Config.mini(), V2.vocabulary(data)).train()

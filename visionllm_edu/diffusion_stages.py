@@ -34,7 +34,7 @@ def inventory(data: CocoData, row: int, rng: Random) -> str:
     sample = data.sample(row, image=False)
     where = [text.split(". ")[0].rstrip(".") + "." for text in sample.long_captions[:1]]
     told = [line.split(": ", 1)[-1] for line in descriptions(data, sample)]
-    return " ".join([*where, "; ".join(rng.sample(told, len(told))) + "."])
+    return " ".join([*where, *(["; ".join(rng.sample(told, len(told))) + "."] if told else [])])
 
 # %% ../nbs/53b_diffusion_stages.ipynb #53c783a4
 class PictureMixture(Dataset):

@@ -338,7 +338,7 @@ def evaluate_v2(
 COLUMNS = {  # what may stand beside free figures, in a table and in words
     "forced": "teacher-forced", "blind": "blind", "chinese": "asked in Chinese",
     "copy": "an unchanged copy", "again": "true pictures, through the autoencoder",
-    "real": "true pictures, reduced"}
+    "real": "true pictures"}
 
 
 def flat(score: dict) -> dict[str, float]:

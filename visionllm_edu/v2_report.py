@@ -140,11 +140,13 @@ def evaluate_painter(
     **sampling,
 ) -> dict[str, dict]:
     "What `score_drawing` and `score_edits` say, of a painter and its own text encoder."
+    if not draws_again(data): raise ValueError(f"{data.name}: only Toybox knows what its captions claim")
     gallery = Gallery(data, model.painter, judge, batch_size)
     score = {"generate": gallery.drawings, "edit": gallery.edits}
     with answering_mode(model):
         asked = check_tasks(tasks, score)
-        return {task: score[task](model, **sampling) for task in tqdm(asked, "judging", disable=quiet)}
+        told = {task: score[task](model, **sampling) for task in tqdm(asked, "judging", disable=quiet)}
+    return {task: columns for task, columns in told.items() if columns}
 
 # %% ../nbs/65c_v2_report.ipynb #9fee1050
 ALL_SCORES = SCORES | {"generate": score_drawing, "edit": score_edits}

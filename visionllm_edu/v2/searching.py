@@ -36,14 +36,12 @@ class Question:
     places: list[int] | None = None  # of the keypoints in their skeleton, in the order of their links
 
     def answer(self, page: Page) -> Target | None:
-        "What it leads to in one picture; None where that is nothing."
+        "What it leads to in one picture; None where it holds none of the classes."
         rows, labels = page.listed(self.names)
         if not rows: return None
         target = target_of(page, rows, labels)
         if self.places is None: return target
-        points = page.sample.keypoints[rows]
-        if not (points[..., 2] > 0).any(): return None
-        skeleton = page.data.keypoints_of[self.names[0]]
+        points, skeleton = page.sample.keypoints[rows], page.data.keypoints_of[self.names[0]]
         return replace(target, masks=None, keypoints=points[:, self.places],
                        sigmas=sigmas_of([link_name(skeleton[k]) for k in self.places]))
 
@@ -83,16 +81,17 @@ class Searches(Dataset):
         full_list: float = 0.5,  # share of questions for all classes
         cache_mb: float = 500,  # memory for decoded pictures
     ):
-        "ValueError for unknown tasks, and for data that can't serve one."
+        "ValueError for unknown tasks, and where no picture serves any of them."
         if not tasks or set(tasks) - set(SEARCHES) or min(tasks.values()) <= 0:
             raise ValueError(f"tasks {dict(tasks)}; accepted are weights above 0 for some of "
                              f"{', '.join(SEARCHES)}")
-        self.data, self.tasks, self.seed, self.batch = data, dict(tasks), seed, batch
+        self.data, self.seed, self.batch = data, seed, batch
         self.full_list, self.memory = full_list, Memory(data, megabytes=cache_mb)
         self.blank = Told([], [np.full(grid[0] * grid[1], -1)], [], [[]])  # a sheet with nothing on it
-        self.holding = {task: _holding(data, task) for task in tasks}
-        for task, found in self.holding.items():
-            if not found: raise ValueError(f"{data.name}: no picture serves {task}")
+        held = {task: _holding(data, task) for task in tasks}
+        self.holding = {task: rows for task, rows in held.items() if rows}  # what can't be served is left out
+        self.tasks = {task: tasks[task] for task in self.holding}
+        if not self.tasks: raise ValueError(f"{data.name}: no picture serves {', '.join(tasks)}")
 
     def task(self, index: int) -> tuple[str, Random]:
         "The task of a sample's batch, and the dice for what else they share."
@@ -123,13 +122,15 @@ class Searches(Dataset):
 
 
 def _holding(data: CocoData, task: str) -> dict[str, list[int]]:
-    "{class: rows of the pictures that hold one}; with a keypoint that is known, or with phrases."
+    "{class: rows of the pictures that hold one}; with a known keypoint, with phrases, with outlines."
     found = {}
     for row in range(len(data)):
         sample = data.sample(row, image=False)
         clear = ~sample.crowd
         if task == "pose": clear &= (sample.keypoints[..., 2] > 0).any(-1)
-        if task == "ground" and not phrases_of(Page(data, row)): continue
+        page = Page(data, row)
+        if task == "ground" and not phrases_of(page): continue
+        if task == "segment" and not page.outlined(page.real): continue
         for label in sorted(set(sample.labels[clear].tolist())):
             name = data.categories[label]
             if task != "pose" or name in data.keypoints_of: found.setdefault(name, []).append(row)

@@ -97,6 +97,9 @@ class PainterConfig:
 def _check_painter(cfg) -> None:
     "ValueError unless the sizes go together."
     check_size(size=cfg.size, window=cfg.window)
+    for name in ("size", "window"):
+        if getattr(cfg, name) % cfg.shrink:
+            raise ValueError(f"{name} {getattr(cfg, name)} is not a multiple of the {cfg.shrink} pixels of a cell")
     for name in ("vae_channels", "channels"):
         if wrong := [c for c in getattr(cfg, name) if c % cfg.groups]:
             raise ValueError(f"{name} {wrong[0]} is not a multiple of groups {cfg.groups}")
@@ -198,13 +201,13 @@ def edit_weights(
     return weights / weights.mean()
 
 
-CHANGED = 0.3  # of a cell's numbers, in spreads of the latents, on average
+CHANGED = 0.3  # mean absolute difference of a cell's numbers, from which on it counts as changed
 
 # %% ../../nbs/53_diffusion.ipynb #6a35a0bb
 class LatentMemory:
     "What a frozen autoencoder said of pictures that it has met, in half precision."
 
-    def __init__(self, megabytes: float = 300):
+    def __init__(self, megabytes: float = 400):
         self.megabytes = megabytes
         self.forget()
 
@@ -327,7 +330,8 @@ class Denoiser(Latents):
         tokens: Tensor,  # (b, t, width) what steers
         source: Tensor | None = None,  # (b, 3, H, W) what is to be edited
     ) -> Tensor:
-        "Mean squared error of the guessed noise, at random times, some conditions dropped."
+        """Mean squared error of the guessed noise or velocity, at random times, some conditions dropped;
+        of an edit, what changes weighs more."""
         edits, b = source is not None, len(pixels)
         if edits: self.begin_editor()
         latents, weight = self.encode(pixels, sample=True, recall=True), 1.0
@@ -371,7 +375,7 @@ class Painter(Denoiser):
         self, noisy: Tensor, t: Tensor, tokens: Tensor, seen: Tensor | None,
         guidance_scale: float, image_guidance_scale: float,
     ) -> Tensor:
-        "The noise, conditions stretched (InstructPix2Pix, section 3.2.1)."
+        "What `predict` says, conditions stretched (InstructPix2Pix, section 3.2.1)."
         nothing = self.nothing.expand_as(tokens)
         if seen is None:
             both = torch.cat([tokens, nothing])
