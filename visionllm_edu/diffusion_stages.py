@@ -132,8 +132,7 @@ def diffusion_stages(
         "0-autoencoder": Recipe(
             {"reconstruct": 1.0}, minutes=40 * share, settings={"lr": 2e-3},
             frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
-        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=20 * share, settings={"lr": 5e-4},
-                             frozen=drawing, **common),
+        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=20 * share, frozen=drawing, **common),
         "1-draw": Recipe({"draw": 1.0}, minutes=90 * share, frozen=drawing, **common),
-        "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, language_rate=0.2,
-                         frozen=("painter.vae",), **common)}
+        "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, settings={"lr": 1e-3},
+                         language_rate=0.2, frozen=("painter.vae",), **common)}
