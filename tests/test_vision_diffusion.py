@@ -268,7 +268,7 @@ def learn(part, loss, steps, lr):
 def learned(prediction="v_prediction"):
     "A small painter of `WORLD`, the tokens of its pictures, and its losses."
     torch.manual_seed(0)
-    cfg = PainterConfig.tiny(vae_channels=(16, 16), channels=(32,), tokens=4, prediction=prediction)
+    cfg = PainterConfig.tiny(window=16, vae_channels=(16, 16), channels=(32,), tokens=4, prediction=prediction)
     painter = Painter(cfg).train()
     pixels, tokens = to_pixels(WORLD, 16), torch.randn(4, 4, 32)
     vae_curve = learn(painter.vae, lambda: sum(painter.vae_losses(pixels).values()),
