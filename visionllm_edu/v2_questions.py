@@ -22,12 +22,11 @@ from .data.tasks import sample_phrases, sample_questions
 from .evaluate import EVERYTHING, GREY
 from .v2.answering import Chat, unanswered, up_to
 from visionllm_edu.v2.chat_tasks import (
-    Asking, ChatSample, Page, Region, Round, chat_of, link_name, merged, plain, say, sigmas_of,
-    target_of)
+    Asking, ChatSample, Page, Region, Round, chat_of, merged, plain, pose_target_of, say, target_of,
+    turn_for)
 from .v2.chats import ASK, examples_of, make_chat
 from .v2.conversation import TooLong, Turn, answer_ids, read_reply
 from .v2.picture_tasks import PICTURES
-from .v2.templates import joined, name_links
 from .v2.word_tasks import BILINGUAL
 
 # %% ../nbs/61b_v2_questions.ipynb #bb184576
@@ -56,10 +55,9 @@ def probe_classes(
     "All classes of the data, in shuffled lists."
     for names in in_groups(page.data.categories, how.max_classes):
         names = rng.sample(names, len(names))
-        spoken = [link_name(name) for name in names]
-        turn = say(task, rng, {"classes": joined(spoken)}, links=name_links(spoken, token))
         target = target_of(page, *page.listed(names))
-        chat = chat_of(Round(turn, change(target) if change else target), page, task)
+        asked = Round(turn_for(task, token, names, rng), change(target) if change else target)
+        chat = chat_of(asked, page, task)
         yield from probe(chat, names=names)
 
 
@@ -82,13 +80,9 @@ def probe_poses(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:
     "All keypoints of all classes that have a skeleton, one question for each skeleton."
     for kind, classes, points in families(page.data):
         for names in in_groups(classes, how.max_classes):
-            spoken, joints = [[link_name(n) for n in part] for part in (names, points)]
-            turn = say("pose", rng, {"classes": joined(spoken), "keypoints": joined(joints)},
-                       links=name_links(spoken, "[DET]"), points=name_links(joints, "[POSE]"))
-            rows, labels = page.listed(names)
-            target = replace(target_of(page, rows, labels), masks=None, sigmas=sigmas_of(joints),
-                             keypoints=page.sample.keypoints[rows][:, : len(points)])
-            yield from probe(chat_of(Round(turn, target), page, "pose"), kind=kind, names=names)
+            target = pose_target_of(page, names, range(len(points)), points)
+            asked = Round(turn_for("pose", "[DET]", names, rng, points), target)
+            yield from probe(chat_of(asked, page, "pose"), kind=kind, names=names)
 
 # %% ../nbs/61b_v2_questions.ipynb #99bbceb0
 def probe_phrases(page: Page, rng: Random, how: Asking) -> Iterator[Probe]:

@@ -101,7 +101,7 @@ def v2_stages(
     "v2's stages by name: four to read and see, chat, decoders at school, all, decoders (paper §3.3)."
     share, medium = minutes / V2_MINUTES, dict(seed=seed, matmul="medium", full_list=0.4)
     seeing = dict(batch_size=8, rehearsal=0.2, rehearsed=4, **medium)
-    language, readers = ("link", "image_encoder", "region_encoder"), ("link.language_model",)
+    language = ("link", "image_encoder", "region_encoder")
     return {
         "0-words": Recipe(TALK | CHINESE | FIND, 16, minutes=36 * share, source="words", **medium),
         "0-questions": Recipe(REHEARSED, 32, minutes=30 * share, source="words", **medium),
@@ -109,7 +109,8 @@ def v2_stages(
                               **medium),
         "0-eyes": Recipe({"interactive": 1.0}, 16, minutes=16 * share, source="eyes", **medium),
         "1-chat": Recipe(TALK, minutes=24 * share, language_rate=0.3, **seeing),
-        "2-search": Recipe(SEARCH, minutes=48 * share, source="search", frozen=readers, **medium),
+        "2-search": Recipe(SEARCH, minutes=48 * share, source="search",
+                           frozen=("link.language_model",), **medium),
         "2-together": Recipe(TALK | FIND, minutes=60 * share, language_rate=0.3, **seeing),
         "3-decoders": Recipe(FIND, minutes=20 * share, frozen=language, **seeing | {"rehearsal": 0.0})}
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FEW_ABSENT', 'SIGMAS', 'Region', 'Target', 'ChatSample', 'routed', 'links_to', 'check_chat', 'plain', 'link_name',
-           'Page', 'target_of', 'Round', 'Asking', 'say', 'chat_of', 'draw_classes', 'ask_detect', 'ask_segment',
-           'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places', 'ask_pose', 'linked_spans',
-           'ask_grounded_caption']
+           'Page', 'target_of', 'Round', 'Asking', 'say', 'chat_of', 'draw_classes', 'turn_for', 'ask_detect',
+           'ask_segment', 'ask_semantic', 'merged', 'phrases_of', 'ask_ground', 'sigmas_of', 'draw_places',
+           'pose_target_of', 'ask_pose', 'linked_spans', 'ask_grounded_caption']
 
 # %% ../../nbs/42a_chat_tasks.ipynb #3237c1d0
 import re
@@ -269,13 +269,25 @@ def draw_classes(
 FEW_ABSENT = 5  # at most so many absent classes in a list that is not full
 
 # %% ../../nbs/42a_chat_tasks.ipynb #664b5888
+def turn_for(
+    task: str,  # one of those that list classes
+    token: str,  # of the links to the object decoder
+    names: Sequence[str],
+    rng: Random,
+    points: Sequence[str] = (),  # keypoints asked for, each with a link behind those of the classes
+) -> Turn:
+    "A question for classes, maybe for their keypoints, and the answer with a link for each."
+    spoken, joints = ([link_name(name) for name in some] for some in (names, points))
+    ask, links = {"classes": joined(spoken)}, {"links": name_links(spoken, token)}
+    if joints: ask, links = ask | {"keypoints": joined(joints)}, links | {"points": name_links(joints, "[POSE]")}
+    return say(task, rng, ask, **links)
+
+
 def _ask_classes(task, token, page, rng, how):
     "Classes in the question, a link for each in the answer."
     names = draw_classes(page.present, page.offered, rng, how.full, how.max_classes)
     if not names: return None
-    spoken = [link_name(name) for name in names]
-    turn = say(task, rng, {"classes": joined(spoken)}, links=name_links(spoken, token))
-    return Round(turn, target_of(page, *page.listed(names)))
+    return Round(turn_for(task, token, names, rng), target_of(page, *page.listed(names)))
 
 
 def ask_detect(page: Page, rng: Random, how: Asking) -> Round | None:
@@ -348,6 +360,15 @@ def draw_places(
     return rng.sample(range(k), rng.randint(1, k) if coin < 0.8 else 1)
 
 # %% ../../nbs/42a_chat_tasks.ipynb #55aa8abc
+def pose_target_of(
+    page: Page, names: Sequence[str], places: Sequence[int], joints: Sequence[str],
+) -> Target:
+    "All bodies of these classes, with the keypoints at these places of their skeleton."
+    target = target_of(page, *page.listed(names))
+    return replace(target, masks=None, keypoints=page.sample.keypoints[target.rows][:, places],
+                   sigmas=sigmas_of([link_name(joint) for joint in joints]))
+
+
 def ask_pose(page: Page, rng: Random, how: Asking) -> Round | None:
     "Boxes of people or of animals, with the keypoints that the question names."
     points, skeletons = page.sample.keypoints, page.data.keypoints_of
@@ -358,13 +379,9 @@ def ask_pose(page: Page, rng: Random, how: Asking) -> Round | None:
     family = [name for name in page.offered if skeletons.get(name) == skeleton]
     names = draw_classes({page.names[row] for row in posed}, family, rng, most=how.max_classes)
     places = draw_places(len(skeleton), rng)
-    spoken, joints = [[link_name(n) for n in part]
-                      for part in (names, [skeleton[k] for k in places])]
-    turn = say("pose", rng, {"classes": joined(spoken), "keypoints": joined(joints)},
-               links=name_links(spoken, "[DET]"), points=name_links(joints, "[POSE]"))
-    rows, labels = page.listed(names)
-    return Round(turn, replace(target_of(page, rows, labels), masks=None,
-                               keypoints=points[rows][:, places], sigmas=sigmas_of(joints)))
+    joints = [skeleton[k] for k in places]
+    turn = turn_for("pose", "[DET]", names, rng, joints)
+    return Round(turn, pose_target_of(page, names, places, joints))
 
 # %% ../../nbs/42a_chat_tasks.ipynb #ff91bc1b
 def linked_spans(

@@ -7,7 +7,7 @@ __all__ = ['SEARCHES', 'Question', 'question', 'Searches']
 
 # %% ../../nbs/44b_searching.ipynb #873bd2da
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
@@ -15,12 +15,12 @@ from torch.utils.data import Dataset
 
 from ..data.coco import CocoData
 from ..data.tasks import Memory
-from visionllm_edu.v2.chat_tasks import (
-    Asking, ChatSample, Page, Target, ask_ground, check_chat, draw_places, link_name, phrases_of, say,
-    sigmas_of, target_of)
+from .chat_tasks import (
+    Asking, ChatSample, Page, Target, ask_ground, check_chat, draw_places, phrases_of,
+    pose_target_of, target_of, turn_for)
 from .conversation import Turn
 from .telling import Told
-from .templates import joined, name_links
+
 
 # %% ../../nbs/44b_searching.ipynb #9ed03f8f
 SEARCHES = {"detect": "[DET]", "segment": "[SEG]", "pose": "[DET]", "ground": "[GRD]"}  # what calls for boxes
@@ -33,17 +33,15 @@ class Question:
     task: str
     turn: Turn
     names: list[str]                # classes, in the order of their links
-    places: list[int] | None = None  # of the keypoints in their skeleton, in the order of their links
+    places: list[int] = field(default_factory=list)  # of the keypoints in their skeleton, likewise
+    joints: list[str] = field(default_factory=list)  # and what is there
 
     def answer(self, page: Page) -> Target | None:
         "What it leads to in one picture; None where it holds none of the classes."
         rows, labels = page.listed(self.names)
         if not rows: return None
-        target = target_of(page, rows, labels)
-        if self.places is None: return target
-        points, skeleton = page.sample.keypoints[rows], page.data.keypoints_of[self.names[0]]
-        return replace(target, masks=None, keypoints=points[:, self.places],
-                       sigmas=sigmas_of([link_name(skeleton[k]) for k in self.places]))
+        if self.places: return pose_target_of(page, self.names, self.places, self.joints)
+        return target_of(page, rows, labels)
 
 # %% ../../nbs/44b_searching.ipynb #e55bff03
 def question(
@@ -54,18 +52,15 @@ def question(
     most: int = 24,  # longest list of classes
 ) -> Question:
     "Classes, and for poses keypoints, in one of the task's wordings."
-    known, places, points = [*data.categories], None, []
+    known, places, joints = [*data.categories], [], []
     if task == "pose":
         skeleton = data.keypoints_of[rng.choice(sorted(data.keypoints_of))]
         known = [name for name in known if data.keypoints_of.get(name) == skeleton]
         places = draw_places(len(skeleton), rng)
-        points = [link_name(skeleton[k]) for k in places]
+        joints = [skeleton[k] for k in places]
     n = min(len(known), most)
     names = rng.sample(known, n if full else rng.randint(1, n))
-    spoken = [link_name(name) for name in names]
-    ask, reply = {"classes": joined(spoken)}, {"links": name_links(spoken, SEARCHES[task])}
-    if points: ask, reply = ask | {"keypoints": joined(points)}, reply | {"points": name_links(points, "[POSE]")}
-    return Question(task, say(task, rng, ask, **reply), names, places)
+    return Question(task, turn_for(task, SEARCHES[task], names, rng, joints), names, places, joints)
 
 # %% ../../nbs/44b_searching.ipynb #afec6839
 class Searches(Dataset):
