@@ -222,6 +222,29 @@ def test_a_recipe_changes_settings_or_says_why_not():
         assert not Path(folder, "c").exists()
 
 
+# nbs/34_train.ipynb, cell ed333491
+def test_parts_begin_as_copies():
+    with TemporaryDirectory() as folder:
+        data, recipe, how = shapes(2), Recipe({"detect": 1.0}, 2, steps=1), dict(cfg=VisionLLMv1Config.tiny(), quiet=True)
+        twin = replace(recipe, copies={"tokenizer.decoder.layers.1": "tokenizer.decoder.layers.0"}, frozen=("tokenizer.decoder",))
+        layers = train_v1(data, twin, Path(folder, "a"), **how).tokenizer.decoder.layers
+        assert all(map(torch.equal, layers[1].state_dict().values(), layers[0].state_dict().values()))
+        for said, copies in (("copies is 'tea'", {"tea": "tokenizer"}), ("backbone has other weights than tokenizer", {"backbone": "tokenizer"})):
+            with pytest.raises(ValueError, match=said): train_v1(data, replace(recipe, copies=copies), Path(folder, "b"), **how)
+        assert not Path(folder, "b").exists()
+
+
+# nbs/34_train.ipynb, cell 550b4764
+def test_runs_of_older_recipes_go_on():
+    with TemporaryDirectory() as out:
+        data, recipe = shapes(2), Recipe({"detect": 1.0}, 2, steps=1)
+        train_v1(data, recipe, out, VisionLLMv1Config.tiny(), quiet=True)
+        old = json.loads(Path(out, "recipe.json").read_text())
+        del old["recipe"]["copies"]
+        Path(out, "recipe.json").write_text(json.dumps(old))
+        train_v1(data, recipe, out, resume=True, quiet=True)
+
+
 # nbs/34_train.ipynb, cell 720bffb5
 def test_resuming_something_else_is_refused():
     data, cfg, recipe = shapes(), VisionLLMv1Config.tiny(), recipe_for(steps=1, batch_size=2)

@@ -49,7 +49,8 @@ def test_each_stage_moves_its_parts():
     assert moved("0-eyes") == eyes and moved("0-questions") == moved("0-relations") == {"link"}
     assert {"link"} | eyes <= moved("1-chat") and not finders & moved("1-chat")
     assert {"link", "objects", "category", "backbone"} <= moved("2-search") and not eyes & moved("2-search")
-    assert not [k for k in state["2-search"] if k.startswith("link.language_model") and not torch.equal(state["2-search"][k], state["1-chat"][k])]
+    assert {"keypoints", "body", "joint", "link", "backbone"} <= moved("2-bodies") and not eyes & moved("2-bodies")
+    assert all(torch.equal(x, state["1-chat"][k]) for k, x in state["2-bodies"].items() if k.startswith("link.language_model"))
     assert {"link", "objects", "category", "backbone"} | eyes <= moved("2-together")
     assert {"objects", "category", "backbone"} <= moved("3-decoders") and not ({"link"} | eyes) & moved("3-decoders")
 
@@ -68,7 +69,7 @@ def test_all_kinds_of_batches_learn_in_bfloat16():
     torch.manual_seed(0)
     data = load_data("toybox:train:4")
     model = VisionLLMv2.assemble(VisionLLMv2Config.mini(), V2.vocabulary(data)).train()
-    for name in ("0-words", "0-eyes", "1-chat", "2-search", "2-together"):
+    for name in ("0-words", "0-eyes", "1-chat", "2-search", "2-bodies", "2-together"):
         chats = V2.mixture(data, v2_stages()[name], model.cfg)
         batch = model.collate([chats[i] for i in range(4)])
         with torch.no_grad(): torch.manual_seed(1); full = model.losses(batch)      # the seed is for denoising

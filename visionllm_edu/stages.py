@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, LightningModule
 from .data.coco import CocoData
 from .plot import show_grid
 from .train import (
-    V1, Clock, Course, Recipe, data_card, differences, process_rank, train_model)
+    V1, Clock, Course, Recipe, data_card, differences, process_rank, read_card, train_model)
 from .v1.reading import READING
 from .weights import CHECKOUT, atomic, digests, write_json
 
@@ -97,7 +97,7 @@ def train_stages(
 
 def _check_same(folder: Path, data: CocoData, recipe: Recipe) -> None:
     "ValueError where a finished stage was trained by another recipe, or on other data."
-    then = json.loads((folder / "recipe.json").read_text())
+    then = read_card(folder)
     now = json.loads(json.dumps({"recipe": asdict(recipe), "data": data_card(data)}))
     found = differences({name: then[name] for name in now}, now)
     if found: raise ValueError(f"{folder} was finished otherwise ({found[0]}): "

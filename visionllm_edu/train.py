@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'recipe_for', 'overfit_recipe', 'check_tasks',
            'rate_scale', 'Stream', 'process_rank', 'agreed', 'ends_step', 'Clock', 'train_losses', 'read_rows',
-           'read_losses', 'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'check_resumable',
-           'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention', 'quiet_lightning',
-           'make_trainer', 'fit', 'Course', 'train_model', 'freeze', 'adapted', 'with_found', 'train_v1']
+           'read_losses', 'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'read_card',
+           'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention',
+           'quiet_lightning', 'make_trainer', 'fit', 'Course', 'train_model', 'freeze', 'copy_parts', 'adapted',
+           'with_found', 'train_v1']
 
 # %% ../nbs/34_train.ipynb #e7eb721e
 import csv
@@ -19,7 +20,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class Recipe:
     kinds: tuple[str, ...] = ()  # of phrases and questions; others only where there is none
     frozen: tuple[str, ...] = ()  # parts of the model that don't learn, such as "backbone"
     settings: dict = field(default_factory=dict)  # of the model, from here on: {"decoder.drafts": 8.0}
+    copies: dict = field(default_factory=dict)  # parts that begin as others are: {"body": "category"}
     lora_rank: int = 0  # above 0: of the LM only peft's LoRA of this rank and its token rows learn
     language_rate: float = 1.0  # a share of the config's rate, for the LM and what goes with it
     matmul: str = "highest"  # torch's precision of float32 products; "medium" computes in bfloat16
@@ -350,11 +352,17 @@ def differences(then: dict, now: dict) -> list[str]:
     return found
 
 # %% ../nbs/34_train.ipynb #ea6c11f4
+def read_card(out: Path) -> dict:
+    "What the run in a folder is: its recipe.json; settings that recipes did not have then, as they are if none is given."
+    card = json.loads((out / "recipe.json").read_text())
+    return card | {"recipe": json.loads(json.dumps(asdict(Recipe(**card["recipe"]))))}
+
+
 def check_resumable(out: Path, card: dict) -> None:
     "ValueError unless the folder `out` holds a stopped run of the same card."
     for name in ("last.ckpt", "recipe.json", "weights"):
         if not (out / name).exists(): raise ValueError(f"nothing to resume: {out} has no {name}")
-    found = differences(json.loads((out / "recipe.json").read_text()), card)
+    found = differences(read_card(out), card)
     told = "; ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
     if found: raise ValueError(f"{out} was begun otherwise ({told}): resume it with the same, "
                                "or give another folder")
@@ -511,14 +519,29 @@ def train_model(
     return model.eval()
 
 # %% ../nbs/34_train.ipynb #8c195f9d
+def _parts(model: nn.Module, names: Iterable[str], what: str) -> list[nn.Module]:
+    "Parts of the model by name; ValueError for a name it has not."
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            known = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(f"{what} is {name!r}; accepted are {known}, or parts of them")
+    return [modules[name] for name in names]
+
+
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
     "Parts of the model, by name, learn no more, and work as in answering; ValueError for a name it has not."
-    modules = dict(model.named_modules())
-    for part in parts:
-        if part not in modules:
-            known = ", ".join(name for name, _ in model.named_children())
-            raise ValueError(f"frozen is {part!r}; accepted are {known}, or parts of them")
-        modules[part].requires_grad_(False).eval()
+    for part in _parts(model, parts, "frozen"): part.requires_grad_(False).eval()
+
+
+def copy_parts(model: nn.Module, copies: Mapping[str, str]) -> None:
+    "Parts get the weights of other parts, as {part: other}; ValueError where these don't fit."
+    pairs = zip(copies.items(), _parts(model, copies, "copies"), _parts(model, copies.values(), "copies"))
+    for (name, other), part, source in list(pairs):
+        shapes = [{k: tuple(x.shape) for k, x in m.state_dict().items()} for m in (part, source)]
+        if shapes[0] != shapes[1]: raise ValueError(f"copies: {name} has other weights than {other}; "
+                                                    "accepted are parts of one build")
+        part.load_state_dict(source.state_dict())
 
 
 def adapted(cfg, recipe: Recipe):
@@ -545,6 +568,7 @@ def _begin(course, data, recipe, out, cfg, card, start) -> LightningModule:
     if start: model = course.kind.from_pretrained(start)
     else: model = course.kind.assemble(cfg, course.vocabulary(data))
     if start and recipe.settings: model = _refitted(cfg, model, recipe)
+    copy_parts(model, recipe.copies)
     model.cfg = cfg
     if recipe.lora_rank and not model.language_model.cfg.lora_rank:
         model.language_model.add_lora(recipe.lora_rank)

@@ -127,8 +127,8 @@ class KeypointDecoderConfig(KeypointWeights):
     @classmethod
     def tiny(cls, **changes):
         """Returns the size for tests: milliseconds at 64 pixels on a CPU."""
-        return cls(**dict(dict(d=32, queries=12, instances=4, encoder_layers=1, instance_layers=1,
-                               points=2, ffn=64, fusion_width=32), **changes))
+        return cls(**dict(dict(d=32, queries=12, instances=4, points=2, ffn=64, fusion_width=32),
+                          **changes))
 
     @classmethod
     def mini(cls, **changes):
