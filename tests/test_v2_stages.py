@@ -76,7 +76,9 @@ def test_all_kinds_of_batches_learn_in_bfloat16():
         with torch.autocast("cpu", torch.bfloat16): torch.manual_seed(1); half = model.losses(batch)
         model.zero_grad(), sum(half.values()).backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()), name
-        for term, loss in full.items(): torch.testing.assert_close(half[term].float(), loss, rtol=0.15, atol=0.05)
+        for term, loss in full.items():
+            about = 0.02 if "text" in term or "naming" in term else 0.4                # decoders: see above
+            torch.testing.assert_close(half[term].float(), loss, rtol=about, atol=0.05)
 
 
 # nbs/61_v2_stages.ipynb, cell 2c21819d

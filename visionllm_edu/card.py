@@ -228,9 +228,10 @@ def versions_told(stages: Mapping[str, dict]) -> str:
 def stage_table(stages: Mapping[str, dict]) -> str:
     "One row for each stage."
     rows = [[name, ", ".join(s["recipe"]["tasks"]), s["recipe"]["source"],
-             s["recipe"]["batch_size"], s["steps"], s["minutes"],
+             s["recipe"]["batch_size"], s["steps"], s["minutes"], s.get("precision", "-"),
              ", ".join(s["recipe"]["frozen"]) or "-", s["commit"]] for name, s in stages.items()]
-    return table(["stage", "tasks", "source", "batch", "steps", "minutes", "frozen", "commit"], rows)
+    return table(["stage", "tasks", "source", "batch", "steps", "minutes", "precision", "frozen",
+                  "commit"], rows)
 
 
 def split_scores(folder: Path) -> dict[str, dict]:

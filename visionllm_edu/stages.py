@@ -22,8 +22,9 @@ from lightning.pytorch import Callback, LightningModule
 
 from .data.coco import CocoData
 from .plot import show_grid
-from .train import (
-    V1, Clock, Course, Recipe, data_card, differences, process_rank, read_card, train_model)
+from visionllm_edu.train import (
+    V1, Clock, Course, Recipe, data_card, differences, precision_for, process_rank, read_card,
+    train_model)
 from .v1.reading import READING
 from .weights import CHECKOUT, atomic, digests, write_json
 
@@ -90,7 +91,8 @@ def train_stages(
         else:
             model = train_model(course, data, recipe, folder, None if start else cfg,
                                 resume and begun, start=start, **options)
-            if not process_rank()[0]: write_json(done, _ended(folder))
+            how = {k: options[k] for k in ("accelerator", "precision") if k in options}
+            if not process_rank()[0]: write_json(done, _ended(folder) | {"precision": precision_for(**how)})
         start = folder / "weights"
     return model or course.kind.from_pretrained(start)
 

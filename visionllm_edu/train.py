@@ -7,8 +7,8 @@ __all__ = ['TASK_WEIGHTS', 'SOURCES', 'HARD_BY_HEART', 'BAR', 'V1', 'Recipe', 'r
            'rate_scale', 'Stream', 'process_rank', 'agreed', 'ends_step', 'Clock', 'train_losses', 'read_rows',
            'read_losses', 'LossLog', 'Keep', 'Progress', 'data_card', 'run_card', 'differences', 'read_card',
            'check_resumable', 'vocabulary_for', 'mixture_for', 'check_prompts', 'matmul_precision', 'plain_attention',
-           'quiet_lightning', 'make_trainer', 'fit', 'Course', 'train_model', 'freeze', 'copy_parts', 'adapted',
-           'with_found', 'train_v1']
+           'quiet_lightning', 'precision_for', 'make_trainer', 'fit', 'Course', 'train_model', 'freeze', 'copy_parts',
+           'adapted', 'with_found', 'train_v1']
 
 # %% ../nbs/34_train.ipynb #e7eb721e
 import csv
@@ -435,6 +435,13 @@ def quiet_lightning() -> Iterator[None]:
         for log, level in zip(logs, levels): log.setLevel(level)
 
 # %% ../nbs/34_train.ipynb #c77955f9
+def precision_for(accelerator: str = "auto", precision: str = "auto") -> str:
+    "Lightning's name of it; where \"auto\" is asked for, bf16-mixed on CUDA and 32-true elsewhere."
+    if precision != "auto": return precision
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+
+
 def make_trainer(
     recipe: Recipe,
     callbacks: Sequence[Callback],
@@ -446,14 +453,11 @@ def make_trainer(
     if devices < 1 or recipe.batch_size % devices:
         raise ValueError(f"{devices} devices can't share batches of {recipe.batch_size}; accepted "
                          "are numbers that divide the batch size")
-    if precision == "auto":
-        cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
     strategy = "auto" if devices == 1 else "ddp_find_unused_parameters_true"
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar",
                          "enable_model_summary"), False)
     try: return Trainer(max_epochs=-1, accelerator=accelerator, devices=devices,
-                        strategy=strategy, precision=precision,
+                        strategy=strategy, precision=precision_for(accelerator, precision),
                         accumulate_grad_batches=recipe.accumulate,
                         gradient_clip_val=recipe.clip, callbacks=list(callbacks), **off)
     except (MisconfigurationException, ValueError) as error:
