@@ -171,7 +171,7 @@ def test_bodies_are_closed():
     after = decoder(**asked)
     hook.remove()
     moved = (after.last.keypoints - clean.last.keypoints).abs().amax((2, 3))        # (b, p)
-    assert moved[0, 0] > 0.01 and moved[0, 1:].max() == 0 and moved[1].max() == 0
+    assert moved[0, 0] > 0.001 and moved[0, 1:].max() == 0 and moved[1].max() == 0
     assert torch.equal(after.last.boxes, clean.last.boxes) and torch.equal(after.last.logits, clean.last.logits)
 
 
@@ -243,7 +243,8 @@ class Poser(nn.Module):
     "A backbone, two projections and a decoder, and a fixed random table in the place of the LLM."
     def __init__(self, words):
         super().__init__()
-        self.backbone, self.decoder = Backbone(BackboneConfig.tiny()), KeypointDecoder(KeypointDecoderConfig.tiny())
+        self.backbone = Backbone(BackboneConfig.tiny())
+        self.decoder = KeypointDecoder(KeypointDecoderConfig.tiny(encoder_layers=1, instance_layers=1))
         self.category, self.keypoint = CategoryProjection(48, 32), KeypointProjection(48, 32)
         self.table = {word: torch.randn(4, 48) for word in sorted(set(words))}       # N = 4 states per link
 
