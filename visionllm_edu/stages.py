@@ -22,9 +22,8 @@ from lightning.pytorch import Callback, LightningModule
 
 from .data.coco import CocoData
 from .plot import show_grid
-from visionllm_edu.train import (
-    V1, Clock, Course, Recipe, data_card, differences, precision_for, process_rank, read_card,
-    train_model)
+from .train import V1, Clock, Course, Recipe, data_card, differences
+from .train import precision_for, process_rank, read_card, train_model
 from .v1.reading import READING
 from .weights import CHECKOUT, atomic, digests, write_json
 
