@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from visionllm_edu.card import describe_run, ship_weights, split_scores, versions_told, write_card
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.stages import train_stages, v1_stages
+from visionllm_edu.train import Recipe
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
 from visionllm_edu.weights import find_weights
 
@@ -46,8 +47,16 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         (run / "0-b").rename(run / "0-drills"), (run / "0-a").rename(run / "0-prompts")
         ship_weights(run, out)
         assert len(split_scores(out)) == 1                                  # the same weights again
+        more = {"0-drills": replace(Recipe({"detect": 1.0}, 2), steps=3)}
+        train_stages(load_data("toybox:train:4"), more, Path(folder, "more"), start=out, quiet=True)
+        for _ in range(2):                                                  # what it went on from stays, once
+            ship_weights(Path(folder, "more"), out)
+            about = json.loads((out / "run.json").read_text())
+            assert [*about["stages"]] == ["0-drills-before", "0-prompts", "0-drills"] and split_scores(out) == {}
+            assert {p.stem for p in out.glob("logs/*.csv")} == {*about["stages"]}
+        assert [stage["steps"] for stage in about["stages"].values()] == [2, 2, 3]
         ship_weights(tiny_run(Path(folder, "other")), out)
-        assert split_scores(out) == {} and [p.stem for p in out.glob("logs/*.csv")] == ["0-drills"]
+        assert [p.stem for p in out.glob("logs/*.csv")] == ["0-drills"]
 
 
 # nbs/39_card.ipynb, cell c1316b16

@@ -21,6 +21,7 @@ from visionllm_edu.cli import main
 from visionllm_edu.data.coco import load_data, write_shapes
 from visionllm_edu.train import read_losses
 from visionllm_edu.v1.model import VisionLLMv1
+from visionllm_edu.weights import digests
 
 
 # nbs/91_cli.ipynb, cell 0274ea40
@@ -52,6 +53,8 @@ def test_bad_input_gets_one_line():
                 "subset of 0": [*train, "--steps", 1, "--overfit", 0], "subset of -2": [*train, "--steps", 1, "--overfit", -2],
                 "batch_size is 0": [*train, "--steps", 1, "--batch-size", 0], "seed is -1": [*train, "--steps", 1, "--seed", -1],
                 "tasks juggle": [*train, "--steps", 1, "--tasks", "juggle"], "huge": ["train", "v1", "--size", "huge"],
+                "weights have a size": [*train, "--steps", 1, "--start", "v1-toybox"], "--only names stages": [*train, "--steps", 1, "--only", "0-eyes"],
+                "accepted are 0-drills": [*train, "--stages", "--only", "0-nothing"], "nowhere to start": [*train[:2], *train[4:], "--steps", 1, "--start", "./nowhere to start"],
                 "painter goes with v2": [*train, "--stages", "--painter", "here"],
                 "nowhere at all": ["train", "v2", "--size", "tiny", "--data", spec, "--out", out, "--stages", "--painter", "./nowhere at all"],
                 "--steps does not go": [*train, "--stages", "--steps", 5], "--tasks does not go": [*train, "--stages", "--tasks", "pose"],
@@ -166,6 +169,17 @@ def test_train_evaluate_json():
         scores = json.loads(file.read_text())
     assert status == 0 and list(scores) == ["detect", "caption"] and "Traceback" not in error
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "n"} <= scores["detect"].keys() and scores["detect"]["n"] == 1
+
+
+# nbs/91_cli.ipynb, cell 2c05b09e
+def test_weights_are_a_beginning():
+    with TemporaryDirectory() as folder:
+        spec, first, out = write_shapes(Path(folder, "shapes"), n=2), Path(folder, "first"), Path(folder, "more")
+        VisionLLMv1.build("tiny").save_pretrained(first)
+        more = ["train", "v1", "--data", spec, "--stages", "--only", "1-detection", "--minutes", 0.3, "--start", first, "--out", out]
+        status, _, error = run(*more)
+        assert status == 0 and [p.name for p in out.iterdir()] == ["1-detection"], error
+        assert json.loads((out / "1-detection" / "recipe.json").read_text())["start"] == digests(first)["model.safetensors"]
 
 
 # nbs/91_cli.ipynb, cell 74b9b706

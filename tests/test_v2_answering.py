@@ -66,7 +66,7 @@ def tiny_model(**changes):
     return VisionLLMv2.assemble(replace(VisionLLMv2Config.tiny(), **changes), chat_vocabulary(captions))
 
 def lessons():
-    "Conversations to be learned by heart: boxes, masks, keypoints, words; one, two and more rounds."
+    "Conversations to be learned by heart: boxes, masks, keypoints, words; one round each."
     return [make("detect", 1), make("ground", 2), make("interactive", 1), make("pose", 4), make("caption", 4),
             make("region_name", 1)]
 

@@ -16,8 +16,8 @@ from visionllm_edu.language.instructions import IGNORE
 from visionllm_edu.language.language_model import LanguageModel, LanguageModelConfig
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.v2.conversation import (
-    Conversation, ROUTES, Turn, V2_BLOCKS, answer_ids, encode_chat, encode_typed, id_of,
-    plain_words, read_reply, with_links, writable_ids,
+    Conversation, ROUTES, TooLong, Turn, V2_BLOCKS, answer_ids, encode_chat, encode_typed,
+    id_of, plain_words, read_reply, with_links, writable_ids,
 )
 
 
@@ -327,7 +327,7 @@ def test_solutions():
         while True:
             short = Conversation(turns, talk.images, talk.regions)
             try: return encode_chat(short, v, image_tokens=image_tokens, limit=limit)
-            except ValueError:
+            except TooLong:
                 if len(turns) == 1 or "<region>" in turns[0].user: raise
                 turns = turns[1:]
 

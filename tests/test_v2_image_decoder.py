@@ -183,3 +183,11 @@ def test_paper_scale():
     assert sum(p.numel() for p in decoder.parameters() if p.requires_grad) == 859_532_484 + count(decoder.bridges)
     with torch.device("meta"): deeper = Bridge(replace(ImageDecoderConfig.paper(), layers=2), 4096)
     assert count(decoder.bridges["generate"]) == 20_338_944 and count(deeper) == 36_878_592   # exercise 2
+
+
+# nbs/54_image_decoder.ipynb, cell 6d5bac8e
+def test_solutions():
+    dice = [torch.Generator().manual_seed(k) for k in range(4)]
+    decoder, states = ImageDecoder(ImageDecoderConfig.tiny(), 24), torch.randn(1, 8, 24)
+    four = decoder.draw(states.repeat(4, 1, 1), generator=dice, num_inference_steps=2)
+    assert len({picture.tobytes() for picture in four}) == 4

@@ -286,7 +286,7 @@ def test_solutions():
         step = round(s * (1 - share))
         large = load_image(image).resize((s + step * (columns - 1), s + step * (rows - 1)))
         corners = [(x * step, y * step) for y in range(rows) for x in range(columns)]
-        return torch.stack([image_to_tensor(large.crop((x, y, x + s, y + s)), s) for x, y in corners])
+        return torch.cat([make_views(large.crop((x, y, x + s, y + s)), cfg) for x, y in corners])
 
     noise = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
     tiles = overlapping(noise, ImageEncoderConfig.tiny(), 3, 2)

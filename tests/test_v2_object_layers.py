@@ -226,7 +226,7 @@ def test_blocked_and_absent_queries_are_not_seen():
     louder = hidden.clone()
     louder[:, 6] += 5
     changed = (run(louder) - run(hidden)).abs().amax((1, 2)) > 1e-4
-    assert changed.tolist() == [True, True]                # it sees itself
+    assert changed.tolist() == [True, True]                # its own state goes on, seen or not (the residual)
     rest = (run(louder) - run(hidden))[:, :6].abs().amax((1, 2)) > 1e-4
     assert rest.tolist() == [True, False]                  # seen in sample 0, absent in sample 1
 

@@ -35,10 +35,14 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", default="toybox:train:5000", help=SPEC + " (default %(default)s)")
     p.add_argument("--val", metavar="SPEC", help="draw what is found in its first "
                    "pictures every 5 minutes, such as toybox:val:8")
+    p.add_argument("--start", metavar="WEIGHTS", help="begin with these: a folder, a hub id, or a name of "
+                   "shipped ones, such as v2-toybox (default: from nothing)")
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
     p.add_argument("--stages", action="store_true",
                    help="the whole course, stage after stage "
                         "(180 minutes for v1, 240 for v2, 210 for painter, if not told)")
+    p.add_argument("--only", nargs="+", metavar="STAGE", help="with --stages: these alone, as long as they "
+                   "are in the whole course")
     p.add_argument("--painter", metavar="WEIGHTS", help="with v2 --stages: then 120 minutes more, in which "
                    "it learns to draw with this painter: painter-toybox, or a folder")
     p.add_argument("--tasks", nargs="+", help=f"{TASKS} (default: all that the data serve)")
@@ -156,8 +160,8 @@ def train_command(a: argparse.Namespace) -> None:
     if a.overfit is not None: data = data.subset(a.overfit)
     for note in data.notes: print("note:", note, flush=True)
     settings = which.course.kind.settings
-    cfg = None if a.resume and not a.size else getattr(settings, a.size or "mini")()
-    options = dict(resume=a.resume, accelerator=a.accelerator, devices=a.devices,
+    cfg = None if (a.resume or a.start) and not a.size else getattr(settings, a.size or "mini")()
+    options = dict(resume=a.resume, accelerator=a.accelerator, devices=a.devices, start=a.start,
                    precision=a.precision, checkpoint_minutes=a.checkpoint_minutes)
     if a.val: options |= {"callbacks": [Sketches(load_data(a.val), a.out, course=which.course)]}
     if stages: train_stages(data, stages, a.out, cfg, course=which.course, **options)
@@ -170,6 +174,8 @@ def train_command(a: argparse.Namespace) -> None:
 
 def _stages(a, which: Version) -> dict:
     "The stages asked for, by name; none without --stages. ValueError for what does not go with it."
+    if a.start and a.size: raise ValueError("--size does not go with --start: weights have a size of their own")
+    if a.only and not a.stages: raise ValueError("--only names stages: add --stages")
     if a.painter and not (a.stages and a.version == "v2"):
         raise ValueError("--painter goes with v2 --stages alone: it is lent when the others have learned")
     if not a.stages: return {}
@@ -177,14 +183,21 @@ def _stages(a, which: Version) -> dict:
         if getattr(a, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} does not go with --stages, "
                              "whose recipes say it; accepted are --minutes, of all stages, and --seed")
-    if not a.painter: return which.stages(which.minutes if a.minutes is None else a.minutes, a.seed)
+    if not a.painter: return _only(a, which.stages(which.minutes if a.minutes is None else a.minutes, a.seed))
     from visionllm_edu.v2_stages import PICTURE_MINUTES, picture_stages
     from visionllm_edu.weights import find_weights
 
     find_weights(a.painter)  # it says what is wrong, before hours of training
     share = 1.0 if a.minutes is None else a.minutes / (which.minutes + PICTURE_MINUTES)
-    return (which.stages(which.minutes * share, a.seed)
-            | picture_stages(a.painter, PICTURE_MINUTES * share, a.seed))
+    return _only(a, which.stages(which.minutes * share, a.seed)
+                 | picture_stages(a.painter, PICTURE_MINUTES * share, a.seed))
+
+
+def _only(a, stages: dict) -> dict:
+    "Those of the stages that --only names, in the course's order; all, if it names none."
+    strange = [name for name in a.only or () if name not in stages]
+    if strange: raise ValueError(f"--only {strange[0]}; accepted are {', '.join(stages)}")
+    return {name: recipe for name, recipe in stages.items() if not a.only or name in a.only}
 
 
 def _check_run(a, *stages: str) -> None:

@@ -549,7 +549,7 @@ HEADLINES = {  # task: what it is called, and its figures
     "pose": ("keypoints", "AP", "PCK@0.2"), "caption": ("captions", "CIDEr", "BLEU-4"),
     "grounded_caption": ("phrases of its own captions", "recall"),
     "region_name": ("names of what is pointed at", "accuracy"),
-    "answer": ("questions", "accuracy", "blind"), "routing": ("the right decoder", "accuracy"),
+    "answer": ("questions", "accuracy", "blind"), "routing": ("calls to decoders, all right", "accuracy"),
     "generate": ("drawings", "object", "colour"), "edit": ("edits", "achieved")}
 
 

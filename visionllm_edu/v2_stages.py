@@ -37,7 +37,7 @@ COMPARING = REHEARSED | {"relation": 25.0}  # most of it
 PAINT = {"generate": 3.0, "edit": 3.0}
 SEARCH = {"detect": 1.0, "segment": 2.0, "ground": 2.0}  # the LM sees no picture
 BODIES = {"pose": 6.0, "detect": 1.0, "segment": 1.0, "ground": 1.0}  # nor here
-# parts that find bodies, and those that find objects, as which they begin
+# part of the keypoint decoder: part of the object decoder as whose copy it begins (2-bodies, see below)
 AS_OBJECTS = {"body": "category", "keypoints.enhancer": "objects.enhancer", "keypoints.select": "objects.select",
               "keypoints.find.content": "objects.content", "keypoints.find.position": "objects.position",
               "keypoints.pose.position": "objects.position"} | {

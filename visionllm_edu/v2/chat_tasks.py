@@ -63,7 +63,7 @@ class ChatSample:
     targets: list[Target] = field(default_factory=list)  # one per answer with links, in order
     task: str = ""
     rows: list[int] = field(default_factory=list)  # the pictures' places in their data set
-    purpose: str = "chat"  # or "words": pictures are told, or "eyes": tokens learn their words
+    purpose: str = "chat"  # or "words": pictures are told; "eyes": tokens learn their words; "search": lesson 44b
     told: object = field(default=None, repr=False)  # the pictures in words: `Told` of lesson 44
     made: list[Image.Image] = field(default_factory=list, repr=False)  # by earlier answers
 

@@ -58,8 +58,8 @@ class ObjectDecoderConfig:
     fusion_start: float = 0.1  # first gain of what fusion adds
     d_mask: int = 32           # width of a pixel feature
     dropout: float = 0.0
-    denoising: int = 20        # noisy copies of true boxes per picture; 0 = none
-    label_noise: float = 0.25  # chance that a copy is told a wrong category
+    denoising: int = 20        # objects that are copied per picture, in groups; each twice, near and far; 0 = none
+    label_noise: float = 0.25  # chance that a copy's category is drawn at random from the valid ones
     box_noise: float = 1.0     # how far its corners move, in half sides of the box
     class_cost: float = 2.0    # of the matching
     l1_cost: float = 5.0

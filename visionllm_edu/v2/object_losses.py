@@ -135,7 +135,7 @@ def mask_terms(output: ObjectOutput, targets: list[dict], query: Tensor, found: 
 class Noise:
     "Spoilt copies of the true objects, to be repaired: extra queries in training alone."
 
-    labels: Tensor  # (b, e) the category each copy is told, sometimes a wrong one
+    labels: Tensor  # (b, e) the category each copy is told, sometimes another one
     boxes: Tensor   # (b, e, 4) cxcywh, moved
     real: Tensor    # (b, e) bool, False on padding
     groups: int     # e = groups x (near, far) x objects; groups never see each other

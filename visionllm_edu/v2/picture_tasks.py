@@ -44,8 +44,8 @@ def request_for(caption: str, rng: Random) -> str:
     return _asked(caption, rng).user
 
 
-# "A dog is asleep." can't follow "Draw". Toybox has no other verbs; "A man sits ..." goes unnoticed.
-_VERB = re.compile(r"\b(is|are)\b")
+# "A dog is asleep." can't follow "Draw". Other verbs than these go unnoticed: "A man sits ...".
+_VERB = re.compile(r"\b(is|are|shows)\b")
 
 
 def ask_edit(page: Page, rng: Random, how: Asking) -> Round | None:

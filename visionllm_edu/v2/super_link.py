@@ -28,7 +28,7 @@ class SuperLinkConfig:
     queries: dict[str, int] = field(default_factory=lambda: dict(QUERIES))  # {decoder: N}
     max_new: int = 128    # tokens that the LM may choose for one answer; queries come on top
     limit: int = CONTEXT  # places for conversation and answer; a link that won't fit isn't begun
-    echo: int = 0         # so many words before it are heard by every word: ours
+    echo: int = 0         # each word's row has something of so many words before it: ours, not the paper's
     echo_routes: bool = False  # routing tokens among them
 
     def __post_init__(self):

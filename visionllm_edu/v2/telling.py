@@ -102,7 +102,7 @@ class ToldBatch:
     links: list[list[str]]  # per conversation: the words that each of its links should sound like
     asked: list[tuple[int, int, str, Tensor]] = field(default_factory=list)  # of links to pictures:
     # conversation, place, route, and what a text encoder says (t, w) of the words
-    errands: list = field(default_factory=list)  # `Errand`s of what is searched though it was not told
+    errands: list = field(default_factory=list)  # for lesson 44b: what is sent to decoders, and below the pictures in which they are to look
     pixels: Tensor | None = None  # (e, 3, S, S) the picture of each errand
 
     def __len__(self) -> int: return len(self.ids)
