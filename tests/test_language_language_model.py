@@ -168,7 +168,7 @@ def test_answers_side_by_side_equal_answers_alone():
 
 
 # nbs/18_language_model.ipynb, cell 74a8fc9d
-def test_long_batches_keep_no_scores():
+def test_long_batches_keep_fewer_large_tensors():
     from torch.autograd.graph import saved_tensors_hooks
     from torch.nn.attention import SDPBackend, sdpa_kernel
     def run(room):
@@ -211,7 +211,8 @@ def test_gradients_run_through_the_cache():
 
 # nbs/18_language_model.ipynb, cell 71dcef25
 def test_greedy_writing_equals_generate():
-    model, ids = small(), torch.randint(40, (1, 6))
+    model, ids = small(tied=False), torch.randint(40, (1, 6))
+    for p in model.lm.model.layers.parameters(): p.data *= 1 if p.ndim == 1 else 5   # layers that speak up
     valid, written = torch.ones(1, 6, dtype=torch.bool), []
     with torch.no_grad():
         hidden, cache = model.read(model.embed(ids), valid)
@@ -223,7 +224,7 @@ def test_greedy_writing_equals_generate():
             hidden, cache = model.answer(model.embed(last), cache, valid[:, None], at)
         twin = model.lm.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8,
                                  do_sample=False)
-    assert twin[0, 6:].tolist() == written
+    assert twin[0, 6:].tolist() == written and len(set(written)) > 1    # not one token again and again
 
 
 # nbs/18_language_model.ipynb, cell a0c9b6c3

@@ -188,5 +188,12 @@ def test_solutions_of_using():
     drawn = [vary_range(asked, rng) for _ in range(40)]
     assert {one.range for one in drawn} == {64, 128, 256, 512} and {one.categories for one in drawn} == {("dog",)}
     assert vary_range(Instruction("caption"), rng) == Instruction("caption")
+    class Says:
+        "A model that says the same again and again."
+        def __init__(self, *texts): self.texts = texts
+        def respond(self, images, asked): return [Reply(text) for text in self.texts]
+
     with TemporaryDirectory() as folder:
-        assert 0 <= quiz(tiny(), load_data(write_shapes(folder, n=2)), 2) <= 1
+        two = load_data(write_shapes(folder, n=2))
+        right = [sample_questions(two.sample(i), two.categories)[0]["answer"] for i in range(2)]
+        assert quiz(Says(*right), two, 2) == 1 and quiz(Says(right[0], "no idea"), two, 2) == 0.5

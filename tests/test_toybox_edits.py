@@ -7,7 +7,8 @@ import random
 from dataclasses import replace
 
 from visionllm_edu.toybox.edits import (
-    EDIT_KINDS, _slots, add, free_things, make_edit, recolour, touched,
+    EDIT_KINDS, MAKERS, _slots, add, free_things, leaves_the_rest_alone, make_edit, recolour,
+    touched,
 )
 from visionllm_edu.toybox.language import look
 from visionllm_edu.toybox.scene import Object, Scene, render
@@ -58,7 +59,8 @@ def test_new_things_respect_depth_and_groups():
 def test_pixels_outside_stay_the_same():
     import random
     import numpy as np
-    from visionllm_edu.toybox.scene import sample_scene
+    from visionllm_edu.toybox.language import look
+    from visionllm_edu.toybox.scene import render, sample_scene
     done = set()
     for seed in range(48):
         made = make_edit(sample_scene(seed), random.Random(seed), EDIT_KINDS[seed % 6])
@@ -70,6 +72,15 @@ def test_pixels_outside_stay_the_same():
         assert (a[region] != b[region]).any()
         done.add(edit.kind)
     assert done == set(EDIT_KINDS)
+    kept = broken = 0                                               # without the filter of `make_edit`
+    for seed in range(48):
+        s = sample_scene(seed)
+        before = render(s)
+        edit = MAKERS[EDIT_KINDS[seed % 6]](look(s, before), random.Random(seed))
+        if edit is None: continue
+        if leaves_the_rest_alone(edit, before, render(edit.after)): kept += 1
+        else: broken += 1
+    assert kept > 30 and broken <= 1
 
 
 # nbs/02_edits.ipynb, cell 80a5665c

@@ -40,14 +40,14 @@ def test_seen_means_the_right_part_is_on_top():
         return {n for n, (x, y, ok) in zip(PERSON_KEYPOINTS, points) if parts[pen.px(x, y)[::-1]] in ok}
 
 
-    class Someone:
+    class Body:
         def __init__(self, **k): self.__dict__ = dict(category="man", color="red", legs="blue", hair="brown",
             pose="standing", facing="front", hat="", backpack="", reach="", skin=1, seat=0.) | k
 
 
-    assert seen(Someone()) == set(PERSON_KEYPOINTS)             # a man who faces us hides nothing
-    assert set(PERSON_KEYPOINTS) - seen(Someone(category="woman")) == {"left_ear", "right_ear"}
-    left, right = (seen(Someone(pose="running", facing=f)) for f in ("left", "right"))
+    assert seen(Body()) == set(PERSON_KEYPOINTS)             # a man who faces us hides nothing
+    assert set(PERSON_KEYPOINTS) - seen(Body(category="woman")) == {"left_ear", "right_ear"}
+    left, right = (seen(Body(pose="running", facing=f)) for f in ("left", "right"))
     swap = {n: n.replace("left", "@").replace("right", "left").replace("@", "right") for n in PERSON_KEYPOINTS}
     assert {swap[n] for n in left} == right                     # a mirrored runner shows the other side
     assert "left_eye" in left and "left_eye" not in right

@@ -3,7 +3,6 @@
 Generated from nbs/01c_toybox_questions.ipynb by make export: do not edit, edit the notebook.
 """
 
-from visionllm_edu.toybox.language import NOUNS
 from visionllm_edu.toybox.questions import (
     ask_colour, ask_count, ask_existence, ask_where, multiple_choice,
 )
@@ -20,7 +19,7 @@ def test_existence_is_balanced():
     tinted = [q for q in found if any(f" {c} " in q.question for c in ("red", "blue", "green", "white", "black"))]
     assert .42 < share < .58
     assert .35 < sum(q.answer == "yes" for q in tinted) / len(tinted) < .65      # naming a colour gives nothing away
-    assert not any(f"a {c} {noun} in" in q.question for q in found for noun, c in HELD_OUT)
+    assert not any(f" {c} {noun} in" in q.question for q in found for noun, c in HELD_OUT)
 
 
 # nbs/01c_toybox_questions.ipynb, cell 91a665d6
@@ -41,7 +40,8 @@ def test_answers_come_from_the_scene():
 # nbs/01c_toybox_questions.ipynb, cell c1cb6c52
 def test_one_answer_and_one_reason_are_true():
     import random
-    from visionllm_edu.toybox.language import look
+    from collections import Counter
+    from visionllm_edu.toybox.language import NOUNS, NUMBERS, SIDES, look, side
     from visionllm_edu.toybox.scene import render, sample_scene
     made, first = 0, set()
     for seed in range(25):
@@ -52,8 +52,22 @@ def test_one_answer_and_one_reason_are_true():
         made += 1
         first.add(c.answer)
         assert len(set(c.options)) == len(set(c.rationales)) == 4
+        name = {n: n for n in NOUNS} | {forms[0]: n for n, forms in NOUNS.items()}
+        def number(word): return 1 if word in ("a", "an") else NUMBERS.index(word)
+        def holds(reason):
+            "Is a reason true, read from its words?"
+            words = reason.rstrip(".").lower()
+            if c.kind == "count":
+                said = {place: number(n) for n, _, place in (p.split(" ", 2) for p in words.split(" and "))}
+                return said == dict(Counter(SIDES[side(t)] for t in v.denoted(noun)))
+            parts = [p.split(" ", 1) for p in words.split(" ", 2)[2].split(" and ")]
+            return all(len(v.denoted(name[k]) or ()) == number(n) for n, k in parts)
         if c.kind == "count":
-            noun = next(n for n in v.by_noun if NOUNS[n][0] in c.question)
+            noun = next(n for n in v.by_noun if c.question == f"How many {NOUNS[n][0]} are there?")
             assert c.options[c.answer] == str(len(v.denoted(noun)))
+        else:
+            counts = {t.category: len(v.denoted(t.category) or ()) for t in v.things}
+            assert c.options[c.answer] == NOUNS[max(counts, key=counts.get)][0]
+        assert [holds(r) for r in c.rationales] == [k == c.rationale for k in range(4)]
         assert len(c.chinese_options) == len(c.chinese_rationales) == 4
     assert made > 12 and first == {0, 1, 2, 3}                       # the right answer may stand anywhere

@@ -275,3 +275,8 @@ def test_nothing_is_written_for_a_run_that_cant_be():
             with pytest.raises(ValueError, match=said):
                 train_v1(**dict(data=data, recipe=recipe_for(steps=1), out=out, cfg=cfg, quiet=True) | wrong)
             assert not out.exists()
+        train_v1(data, recipe_for(steps=1, tasks=["detect"], batch_size=2), out, cfg, quiet=True)
+        held = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        with pytest.raises(ValueError, match="text encoder takes at most 20"):
+            train_v1(data, recipe_for(steps=1), out, short, quiet=True)
+        assert held == {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}

@@ -486,7 +486,7 @@ def test_solutions():
     full, none = six_tasks(data, k=1)[0], make_task(data[0], Instruction("detect", ("kite",)), data.categories)
     one, two = (model.losses(model.collate(s)) for s in ([full], [full, none]))
     assert two["objectness"] > one["objectness"]
-    for name in ("class", "center", "extent"): torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)
+    for name in ("class", "coordinate", "center", "extent"): torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=1e-4)
     model.backbone.requires_grad_(False)
     held = {id(p) for group in model.configure_optimizers().param_groups for p in group["params"]}
     assert not held & {id(p) for p in model.backbone.parameters()} and held

@@ -73,7 +73,7 @@ def save_weights(
     config: dict,  # plain data, for config.json
     without: tuple[str, ...] = (),  # beginnings of names: tensors that are kept elsewhere
 ) -> None:
-    "Writes config.json and model.safetensors, both or neither; shared tensors are stored once."
+    "Writes config.json and model.safetensors, a failure while writing leaves the old pair; shared tensors are stored once."
     tensors = {k: t.detach().cpu().contiguous() for k, t in unique_tensors(model).items()
                if not k.startswith(without)}
     notes = {"format": "pt", "sha256": _checksum(tensors)}

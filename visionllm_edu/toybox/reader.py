@@ -199,7 +199,7 @@ _ANSWERS = (
 )
 
 # %% ../../nbs/01d_toybox_reader.ipynb #ebe3f683
-_CLAIM = (r" is (?!in |on a |on the (?!left|right)|under a)"  # settings are no claims
+_CLAIM = (r" is (?!in (?!the middle)|on a |on the (?!left|right)|under a microscope)"  # settings are no claims
           r"([^.,]+)(?:, ([^.]+))?\.")
 def doubts(reader: Reader, caption) -> list[str]:
     "What is wrong with a caption's spans or with what it says of them; nothing, if it is true."
