@@ -47,7 +47,7 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         (run / "0-b").rename(run / "0-drills"), (run / "0-a").rename(run / "0-prompts")
         ship_weights(run, out)
         assert len(split_scores(out)) == 1                                  # the same weights again
-        more = {"0-drills": replace(Recipe({"detect": 1.0}, 2), steps=3)}
+        more = {"0-drills": Recipe({"detect": 1.0}, 2, steps=3)}
         train_stages(load_data("toybox:train:4"), more, Path(folder, "more"), start=out, quiet=True)
         for _ in range(2):                                                  # what it went on from stays, once
             ship_weights(Path(folder, "more"), out)
