@@ -95,6 +95,7 @@ out, devices = sys.argv[1:]
 cfg = VisionLLMv2Config.tiny()
 cfg = replace(cfg, objects=replace(cfg.objects, denoising=0))
 recipe = v2_recipe(steps=4, batch_size=4, tasks=["detect", "segment", "pose", "answer", "caption"])
+recipe = replace(recipe, matmul="highest")  # "medium" rounds to bfloat16 on some CPUs, halves otherwise than the whole
 train_model(V2, load_data("toybox:train:8"), recipe, out, cfg, accelerator="cpu", devices=int(devices), quiet=True)
 """
     with TemporaryDirectory() as folder:
