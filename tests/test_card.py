@@ -47,14 +47,14 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         (run / "0-b").rename(run / "0-drills"), (run / "0-a").rename(run / "0-prompts")
         ship_weights(run, out)
         assert len(split_scores(out)) == 1                                  # the same weights again
-        more = {"0-drills": Recipe({"detect": 1.0}, 2, steps=3)}
+        more = {"1-detection": Recipe({"detect": 1.0}, 2, steps=1), "0-drills": Recipe({"detect": 1.0}, 2, steps=3)}
         train_stages(load_data("toybox:train:4"), more, Path(folder, "more"), start=out, quiet=True)
         for _ in range(2):                                                  # what it went on from stays, once
             ship_weights(Path(folder, "more"), out)
             about = json.loads((out / "run.json").read_text())
-            assert [*about["stages"]] == ["0-drills-before", "0-prompts", "0-drills"] and split_scores(out) == {}
+            assert [*about["stages"]] == ["0-drills-before", "0-prompts", "1-detection", "0-drills"] and split_scores(out) == {}
             assert {p.stem for p in out.glob("logs/*.csv")} == {*about["stages"]}
-        assert [stage["steps"] for stage in about["stages"].values()] == [2, 2, 3]
+        assert [stage["steps"] for stage in about["stages"].values()] == [2, 2, 1, 3]
         ship_weights(tiny_run(Path(folder, "other")), out)
         assert [p.stem for p in out.glob("logs/*.csv")] == ["0-drills"]
 

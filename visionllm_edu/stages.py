@@ -137,12 +137,14 @@ def commit() -> str:
 # %% ../nbs/34b_stages.ipynb #8e60edd9
 def in_order(cards: Mapping[Path, dict]) -> list[Path]:
     "Folders of stages as they followed each other: each `recipe.json` notes the weights it began with."
-    after, order, made = {card.get("start"): folder for folder, card in cards.items()}, [], None
-    while made in after and len(order) < len(cards):
-        order.append(after[made])
-        done = order[-1] / "done.json"
-        if not done.exists(): break
-        made = json.loads(done.read_text())["made"]
+    made = {folder: json.loads((folder / "done.json").read_text())["made"] for folder in cards
+            if (folder / "done.json").exists()}
+    after = {card.get("start"): folder for folder, card in cards.items()}
+    order, start = [], next((s for s in after if s not in made.values()), None)  # what no stage made
+    while start in after and len(order) < len(cards):
+        order.append(after[start])
+        if order[-1] not in made: break
+        start = made[order[-1]]
     return order if len(order) == len(cards) else [*cards]
 
 
