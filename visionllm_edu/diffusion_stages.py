@@ -46,7 +46,7 @@ class PictureMixture(Dataset):
         tasks: dict[str, float],  # of `DIFFUSION_TASKS`, task to weight
         seed: int = 0,
         size: int | None = None,  # keep pictures at this size; None: as they are
-        cache_mb: float = 500,  # memory for decoded pictures
+        cache_mb: float = 1500,  # memory for decoded pictures: all of toybox:train at 128 pixels
     ):
         "ValueError for unknown tasks, or data that can't serve one."
         if not tasks or set(tasks) - set(DIFFUSION_TASKS) or min(tasks.values()) <= 0:
@@ -116,7 +116,7 @@ def _look(model: LatentDiffusion, images: list, names: Sequence[str]) -> list[tu
 DIFFUSION = Course(LatentDiffusion, picture_vocabulary, picture_mixture, _look)
 
 # %% ../nbs/53b_diffusion_stages.ipynb #58bf23a4
-PAINTER_MINUTES = 210.0  # of all stages together
+PAINTER_MINUTES = 140.0  # of all stages together
 
 
 def diffusion_stages(
@@ -130,9 +130,9 @@ def diffusion_stages(
     drawing = ("painter.vae", "painter.editor")
     return {
         "0-autoencoder": Recipe(
-            {"reconstruct": 1.0}, minutes=40 * share, settings={"lr": 2e-3},
+            {"reconstruct": 1.0}, minutes=22 * share, settings={"lr": 2e-3},
             frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
-        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=20 * share, frozen=drawing, **common),
-        "1-draw": Recipe({"draw": 1.0}, minutes=90 * share, frozen=drawing, **common),
+        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=13 * share, frozen=drawing, **common),
+        "1-draw": Recipe({"draw": 1.0}, minutes=45 * share, frozen=drawing, **common),
         "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, settings={"lr": 1e-3},
                          language_rate=0.2, frozen=("painter.vae",), **common)}
