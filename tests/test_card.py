@@ -105,6 +105,10 @@ def test_a_painter_has_a_card():
         (out / "scores").mkdir()
         (out / "scores" / "val.json").write_text(json.dumps({"generate": {"object": 0.5, "n": 9, "again": {"object": 0.75}}}))
         text = write_card(out).read_text()
+        able = DIFFUSION.kind.from_pretrained(out)
+        able.painter.begin_editor()
+        able.half().save_pretrained(out)
+        assert "has not learned to edit" in text and "has not learned to edit" not in write_card(out).read_text()
     assert "drawn scenes of 16 pixels with 20 kinds" in text and "language model" not in text and "Steered by its own" in text
     assert "| val, true pictures, through the autoencoder | 0.750 |" in text
 
