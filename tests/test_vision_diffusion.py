@@ -122,7 +122,7 @@ def test_editor_begins_as_unet():
 
 # nbs/53_diffusion.ipynb, cell 28e00245
 def test_latents_at_half_size_are_the_picture_at_half_size():
-    painter, pixels = tiny(Latents).eval(), to_pixels(scenes(2), 8)
+    painter, pixels = tiny(Denoiser).eval(), to_pixels(scenes(2), 8)
     torch.manual_seed(3)
     terms = painter.vae_losses(pixels)
     torch.manual_seed(3)
