@@ -120,21 +120,6 @@ def test_editor_begins_as_unet():
     assert bool(painter.begun)
 
 
-# nbs/53_diffusion.ipynb, cell 28e00245
-def test_latents_at_half_size_are_the_picture_at_half_size():
-    painter, pixels = tiny(Denoiser).eval(), to_pixels(scenes(2), 8)
-    torch.manual_seed(3)
-    terms = painter.vae_losses(pixels)
-    torch.manual_seed(3)
-    latents = painter.vae.encode(pixels).latent_dist.sample()
-    small = pixels.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))              # (2, 3, 4, 4)
-    again = painter.vae.decode(latents.unfold(2, 2, 2).unfold(3, 2, 2).mean((-1, -2))).sample
-    wanted = 0.25 * ((again - small).abs().mean() + ((again - small) ** 2).mean())
-    torch.testing.assert_close(terms["coarse"], wanted)
-    painter.cfg.coarse = 0.0
-    assert {*painter.vae_losses(pixels)} == {"pixels", "kl"}
-
-
 # nbs/53_diffusion.ipynb, cell 306c66f7
 def test_patches_of_pixels_are_one_cell():
     torch.manual_seed(0)
@@ -260,7 +245,7 @@ def test_published_shapes():
 # nbs/53_diffusion.ipynb, cell 5001c6e1
 def test_mini_fits_its_budget():
     with torch.device("meta"): mini = Painter(PainterConfig.mini())
-    assert sum(p.numel() for p in mini.parameters()) < 18.5e6  # the text encoder adds 1.25 million
+    assert sum(p.numel() for p in mini.parameters()) < 16.5e6  # the text encoder adds 1.25 million
 
 
 # nbs/53_diffusion.ipynb, cell 43a99987

@@ -116,7 +116,7 @@ def _look(model: LatentDiffusion, images: list, names: Sequence[str]) -> list[tu
 DIFFUSION = Course(LatentDiffusion, picture_vocabulary, picture_mixture, _look)
 
 # %% ../nbs/53b_diffusion_stages.ipynb #58bf23a4
-PAINTER_MINUTES = 140.0  # of all stages together
+PAINTER_MINUTES = 210.0  # of all stages together
 
 
 def diffusion_stages(
@@ -130,9 +130,9 @@ def diffusion_stages(
     drawing = ("painter.vae", "painter.editor")
     return {
         "0-autoencoder": Recipe(
-            {"reconstruct": 1.0}, minutes=22 * share, settings={"lr": 2e-3},
+            {"reconstruct": 1.0}, minutes=40 * share, settings={"lr": 2e-3},
             frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
-        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=13 * share, frozen=drawing, **common),
-        "1-draw": Recipe({"draw": 1.0}, minutes=45 * share, frozen=drawing, **common),
+        "1-draw-few": Recipe({"draw_few": 1.0}, minutes=20 * share, frozen=drawing, **common),
+        "1-draw": Recipe({"draw": 1.0}, minutes=90 * share, frozen=drawing, **common),
         "2-edit": Recipe({"edit": 3.0, "draw": 1.0}, minutes=60 * share, settings={"lr": 1e-3},
                          language_rate=0.2, frozen=("painter.vae",), **common)}

@@ -54,7 +54,7 @@ class PainterConfig:
     patch: int = 2                       # side of the squares of pixels that the autoencoder sees as one
     vae_channels: tuple = (32, 64, 96)   # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                  # convolution blocks per step
-    channels: tuple = (96, 128, 128)     # UNet, likewise
+    channels: tuple = (64, 128, 128)     # UNet, likewise
     layers: int = 1
     plain: int = 0                       # UNet steps without attention, from the coarse end
     heads: int = 4
@@ -65,7 +65,6 @@ class PainterConfig:
     prediction: str = "v_prediction"     # or "epsilon", the noise itself: see the lesson
     latent_std: float = 1.0              # of fresh latents; training notes the true value
     kl_weight: float = 1e-5              # pulls latents towards a normal distribution, gently
-    coarse: float = 0.25                 # of latents at half size, which should be the picture at half size
     window: int = 64                     # side of what the autoencoder learns from, in pixels
     drop: float = 0.1                    # share of pictures drawn without text, for guidance
     edit_drop: float = 0.05              # edits without text, without picture, without both
@@ -93,8 +92,7 @@ class PainterConfig:
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
             plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
-            latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, coarse=0.0,
-            edit_weight=0.0), **changes))
+            latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
 def _check_painter(cfg) -> None:
@@ -292,21 +290,14 @@ class Latents(nn.Module):
         if self.training:
             self.memory.forget()
             self._note(latents.detach().float())
-        terms = {"pixels": _far(self.again(latents), pixels),
-                 "kl": self.cfg.kl_weight * guess.kl().mean() / latents[0].numel()}
-        if not self.cfg.coarse: return terms
-        small, picture = F.avg_pool2d(latents, 2), F.avg_pool2d(pixels, 2)
-        return terms | {"coarse": self.cfg.coarse * _far(self.again(small), picture)}
+        kl, again = guess.kl().mean() / latents[0].numel(), self.again(latents)
+        return {"pixels": F.l1_loss(again, pixels) + F.mse_loss(again, pixels),
+                "kl": self.cfg.kl_weight * kl}
 
     def _note(self, latents: Tensor, share: float = 0.01) -> None:
         "Running mean and spread of each channel: what Stable Diffusion calls its scaling factor."
         self.mean.lerp_(latents.mean((0, 2, 3))[:, None, None], share)
         self.std.lerp_(latents.std((0, 2, 3))[:, None, None], share)
-
-
-def _far(found: Tensor, true: Tensor) -> Tensor:
-    "Mean absolute plus mean squared error."
-    return F.l1_loss(found, true) + F.mse_loss(found, true)
 
 
 # %% ../../nbs/53_diffusion.ipynb #f5e957c0
