@@ -12,7 +12,6 @@ from visionllm_edu.vision.diffusion import (
 # nbs/53_diffusion.ipynb, cell 210124a6
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor2_0
 from visionllm_edu.toybox.scene import render, split_scene
 
 
@@ -55,20 +54,6 @@ def test_windows_are_where_something_is():
     assert busy_windows(pixels, 32) is pixels
     places = torch.arange(32.0)[None, None, None].expand(200, 3, 32, 32).contiguous()   # alike everywhere
     assert set(busy_windows(places, 16)[:, 0, 0, 0].tolist()) == {0.0, 8.0, 16.0}
-
-
-# nbs/53_diffusion.ipynb, cell 9fde0643
-def test_the_layout_changes_nothing():
-    torch.manual_seed(0)
-    unet = make_unet(PainterConfig.tiny(), 4).eval()
-    z, tokens = torch.randn(2, 4, 8, 8), torch.randn(2, 16, 32)
-    assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
-    plain = unet(z, 9, tokens).sample
-    unet.to(memory_format=torch.contiguous_format).set_attn_processor(AttnProcessor2_0())
-    assert not unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(unet(z, 9, tokens).sample, plain, rtol=1e-4, atol=1e-5)
-    with torch.device("meta"): large = make_unet(PainterConfig.paper(), 4)
-    assert {type(p) for p in large.attn_processors.values()} == {AttnProcessor2_0}  # 64 x 64 cells: fused
 
 
 # nbs/53_diffusion.ipynb, cell d8adcaa7
