@@ -4,8 +4,8 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 """
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, make_unet, make_vae,
-    noise_schedule, spread_times, to_pictures, to_pixels,
+    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_unet,
+    make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
 )
 
 
@@ -31,6 +31,7 @@ def test_settings_must_fit():
     with pytest.raises(ValueError, match="size is 60; accepted are multiples of 8"): PainterConfig(size=60)
     with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(98, 200))
     with pytest.raises(ValueError, match="edit_drop 0.5"): PainterConfig(edit_drop=0.5)
+    with pytest.raises(ValueError, match="cells 0 and waves 4: accepted"): PainterConfig(cells=0)
     with pytest.raises(ValueError, match="prediction 'noise'; accepted"): PainterConfig(prediction="noise")
     with pytest.raises(ValueError, match="window 24 is not a multiple of the 16 pixels of a cell"): PainterConfig(window=24, patch=4)
 
@@ -61,7 +62,7 @@ def test_published_sizes():
     cfg = PainterConfig.paper()
     def count(module): return sum(p.numel() for p in module.parameters())
     with torch.device("meta"):
-        vae, unet, editor = make_vae(cfg), make_unet(cfg, 4), make_unet(cfg, 8)
+        vae, unet, editor = make_vae(cfg), make_unet(cfg), make_unet(cfg, 2)
     assert count(vae) == 83_653_863           # stable-diffusion-v1-5, vae
     assert count(unet) == 859_520_964           # unet
     assert count(editor) == 859_532_484         # instruct-pix2pix, unet: 4 more channels, 11,520 weights
@@ -103,6 +104,28 @@ def test_editor_begins_as_unet():
     drawn = painter.predict(z, torch.tensor(9), tokens)
     torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
     assert bool(painter.begun)
+
+
+# nbs/53_diffusion.ipynb, cell 5272d05a
+def test_squares_of_cells_are_one():
+    painter, t, tokens = tiny(Denoiser), torch.tensor([9, 500]), torch.randn(2, 16, 32)
+    z, seen = torch.randn(2, 2, 4, 8, 12)
+    def squares(x):  # the UNet's view, in the open: each channel of a square's four cells is a channel
+        return torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 2).flatten(1, 2)
+    where = cosines(4, 6, 4)
+    assert where.shape == (8, 4, 6)
+    torch.testing.assert_close(where[1, :, 0], torch.tensor([0.125, 0.375, 0.625, 0.875]).mul(2 * torch.pi).cos())
+    torch.testing.assert_close(where[4:, :3], cosines(3, 6, 4)[4:])
+    where = where.expand(2, -1, -1, -1)
+    with torch.no_grad():
+        drawn = painter.unet(torch.cat([squares(z), where], 1), t, tokens).sample
+        edited = painter.editor(torch.cat([squares(z), squares(seen), where], 1), t, tokens).sample
+        torch.testing.assert_close(squares(painter.predict(z, t, tokens)), drawn)
+        torch.testing.assert_close(squares(painter.predict(z, t, tokens, seen)), edited)
+        odd = painter.predict(z[..., :7, :11], t, tokens)                 # pictures of 56 and 88 pixels
+        assert odd.shape == (2, 4, 7, 11)
+        plain = Denoiser(PainterConfig.tiny(cells=1, waves=0))
+        torch.testing.assert_close(plain.predict(z, t, tokens), plain.unet(z, t, tokens).sample)
 
 
 # nbs/53_diffusion.ipynb, cell 306c66f7
@@ -152,7 +175,7 @@ def test_noise_loss_by_hand():
         torch.rand(2)  # the dice for dropping
         t, noise = spread_times(2, 1000), torch.randn_like(x)
         a = painter.schedule.alphas_cumprod[t][:, None, None, None]
-        guess = painter.unet(a.sqrt() * x + (1 - a).sqrt() * noise, t, tokens).sample
+        guess = painter.predict(a.sqrt() * x + (1 - a).sqrt() * noise, t, tokens)
         wanted = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x
         torch.testing.assert_close(loss, ((guess - wanted) ** 2).mean())
 

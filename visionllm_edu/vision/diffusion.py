@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae', 'busy_windows',
-           'make_unet', 'drop_conditions', 'spread_times', 'edit_weights', 'LatentMemory', 'Latents', 'Denoiser',
-           'check_sampling', 'Painter']
+           'make_unet', 'drop_conditions', 'spread_times', 'edit_weights', 'LatentMemory', 'Latents', 'cosines',
+           'Denoiser', 'check_sampling', 'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
 from collections.abc import Callable, Sequence
@@ -53,7 +53,9 @@ class PainterConfig:
     patch: int = 2                       # side of the squares of pixels that the autoencoder sees as one
     vae_channels: tuple = (32, 64, 96)   # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                  # convolution blocks per step
-    channels: tuple = (64, 128, 128)     # UNet, likewise
+    cells: int = 2                       # side of the squares of latent cells that a UNet sees as one
+    waves: int = 4                       # cosines along each side, which tell a UNet where a cell lies
+    channels: tuple = (128, 128)         # UNet, as above
     layers: int = 1
     plain: int = 0                       # UNet steps without attention, from the coarse end
     heads: int = 4
@@ -90,7 +92,7 @@ class PainterConfig:
         "Stable Diffusion 1.5 and, with eight channels, InstructPix2Pix."
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
-            plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
+            cells=1, waves=0, plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
             latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
@@ -103,6 +105,8 @@ def _check_painter(cfg) -> None:
     for name in ("vae_channels", "channels"):
         if wrong := [c for c in getattr(cfg, name) if c % cfg.groups]:
             raise ValueError(f"{name} {wrong[0]} is not a multiple of groups {cfg.groups}")
+    if cfg.cells < 1 or cfg.waves < 0:
+        raise ValueError(f"cells {cfg.cells} and waves {cfg.waves}: accepted are whole numbers from 1, and from 0")
     if wrong := [c for c in cfg.channels if c % cfg.heads]:
         raise ValueError(f"channels {wrong[0]} is not a multiple of heads {cfg.heads}")
     if cfg.prediction not in ("epsilon", "v_prediction"):
@@ -159,13 +163,13 @@ def busy_windows(
 
 def make_unet(
     cfg: PainterConfig,
-    in_channels: int,  # the latents', or twice as many: with a picture to look at
+    latents: int = 1,  # how many it sees: those with noise in them, and those of a picture beside
 ) -> UNet2DConditionModel:
     "Guesses noise in latents, at a time, by tokens."
-    seeing = len(cfg.channels) - cfg.plain
+    seeing, square = len(cfg.channels) - cfg.plain, cfg.latent_channels * cfg.cells**2
     unet = UNet2DConditionModel(
-        sample_size=cfg.size // cfg.shrink, in_channels=in_channels,
-        out_channels=cfg.latent_channels, layers_per_block=cfg.layers,
+        sample_size=cfg.size // (cfg.shrink * cfg.cells), in_channels=latents * square + 2 * cfg.waves,
+        out_channels=square, layers_per_block=cfg.layers,
         down_block_types=("CrossAttnDownBlock2D",) * seeing + ("DownBlock2D",) * cfg.plain,
         up_block_types=("UpBlock2D",) * cfg.plain + ("CrossAttnUpBlock2D",) * seeing,
         block_out_channels=tuple(cfg.channels), norm_num_groups=cfg.groups,
@@ -292,13 +296,21 @@ class Latents(nn.Module):
 
 
 # %% ../../nbs/53_diffusion.ipynb #f5e957c0
+def cosines(h: int, w: int, waves: int, device=None) -> Tensor:  # (2 * waves, h, w)
+    "Where each cell lies: so many cosines of its place, down and across."
+    def along(n: int) -> Tensor:  # (waves, n)
+        place = (torch.arange(n, device=device) + 0.5) / n
+        return torch.cos(torch.pi * torch.arange(1, waves + 1, device=device)[:, None] * place)
+    return torch.cat([along(h)[:, :, None].expand(-1, h, w), along(w)[:, None].expand(-1, h, w)])
+
+
 class Denoiser(Latents):
     "The half that learns: a UNet to draw, one to edit, steered by tokens (b, t, width)."
 
     def __init__(self, cfg: PainterConfig):
         super().__init__(cfg)
-        self.unet = make_unet(cfg, cfg.latent_channels)
-        self.editor = make_unet(cfg, 2 * cfg.latent_channels)
+        self.unet = make_unet(cfg)
+        self.editor = make_unet(cfg, 2)
         self.nothing = nn.Parameter(torch.zeros(cfg.tokens, cfg.width))  # tokens that say nothing
         self.register_buffer("begun", torch.tensor(False))  # has the editor begun to learn?
         self.schedule = noise_schedule(cfg.noise_steps, cfg.prediction)
@@ -308,9 +320,9 @@ class Denoiser(Latents):
         """Once: the editor becomes the drawing UNet, blind to the picture beside (InstructPix2Pix
         3.2)."""
         if self.begun: return
-        state, c = self.unet.state_dict(), self.cfg.latent_channels
-        first = self.editor.conv_in.weight
-        first[:, :c], first[:, c:] = state.pop("conv_in.weight"), 0
+        state, first = self.unet.state_dict(), self.editor.conv_in.weight
+        own, c = state.pop("conv_in.weight"), self.cfg.latent_channels * self.cfg.cells**2
+        first[:, :c], first[:, c : 2 * c], first[:, 2 * c :] = own[:, :c], 0, own[:, c:]
         self.editor.load_state_dict(state, strict=False)
         self.begun.fill_(True)
 
@@ -322,8 +334,12 @@ class Denoiser(Latents):
         seen: Tensor | None = None,  # (b, c, h, w) latents of the picture to edit
     ) -> Tensor:         # (b, c, h, w)
         "The noise in the latents, or their velocity, as guessed."
-        if seen is None: return self.unet(noisy, t, tokens).sample
-        return self.editor(torch.cat([noisy, seen], 1), t, tokens).sample
+        unet, x = (self.unet, noisy) if seen is None else (self.editor, torch.cat([noisy, seen], 1))
+        cells, (h, w) = self.cfg.cells, noisy.shape[-2:]
+        x = F.pixel_unshuffle(F.pad(x, (0, -w % cells, 0, -h % cells)), cells)
+        places = cosines(*x.shape[-2:], self.cfg.waves, x.device).to(x.dtype)
+        x = torch.cat([x, places.expand(len(x), -1, -1, -1)], 1)
+        return F.pixel_shuffle(unet(x, t, tokens).sample, cells)[..., :h, :w]
 
     def noise_loss(
         self,
