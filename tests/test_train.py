@@ -118,6 +118,27 @@ def test_card_ignores_where_data_lie():
         assert any("images: then 3, now 4" in line for line in differences(cards[0], more))
 
 
+# nbs/34_train.ipynb, cell 52beefbe
+def test_attention_is_plain_in_training_alone():
+    from lightning.pytorch import Trainer
+    from transformers import CLIPTextConfig, CLIPTextModel
+    from visionllm_edu.train import plain_attention
+    from visionllm_edu.vision.diffusion import Denoiser, PainterConfig
+    torch.manual_seed(0)
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=20, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, bos_token_id=0, eos_token_id=1))
+    both = torch.nn.ModuleList([text, Denoiser(PainterConfig.tiny())]).eval()
+    def ways(): return {text.config._attn_implementation, *(type(p).__name__ for p in both[1].unet.attn_processors.values())}
+    @torch.no_grad()
+    def said():
+        tokens = text(input_ids=torch.arange(32).view(2, 16) % 20).last_hidden_state
+        return both[1].predict(torch.linspace(-1, 1, 512).view(2, 4, 8, 8), torch.tensor(500), tokens)
+    before, fused = ways(), said()
+    with plain_attention(Trainer(accelerator="cpu", logger=False), both):
+        assert ways() == {"eager", "AttnProcessor"}
+        torch.testing.assert_close(said(), fused, atol=1e-5, rtol=1e-4)
+    assert ways() == before and "eager" not in before
+
+
 # nbs/34_train.ipynb, cell 7661a5c4
 def test_accelerator_that_is_not_there():
     with pytest.raises(ValueError, match="accelerator 'abacus': "): make_trainer(Recipe(steps=1), [], "abacus")

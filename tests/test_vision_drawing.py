@@ -95,7 +95,7 @@ def test_weights_come_back():
         model.save_pretrained(folder)
         again = LatentDiffusion.from_pretrained(folder)
     assert all(torch.equal(x, y) for x, y in zip(model.state_dict().values(), again.state_dict().values()))
-    assert again.cfg == model.cfg and again.painter.std[0] == 3
+    assert again.cfg == model.cfg and again.painter.std == 3
 
 
 # nbs/53a_drawing.ipynb, cell f288cb63

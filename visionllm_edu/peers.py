@@ -211,7 +211,7 @@ def train_peer(
         stream = Stream(mixture or mixture_for(data, recipe, model.cfg),
                         lambda: trainer.global_step * recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size, collate_fn=model.collate)
-        with plain_attention(trainer):
+        with plain_attention(trainer, model):
             fit(trainer, model.train(), loader, out / "last.ckpt" if begun else None)
     model.eval()
     return trainer.global_step

@@ -21,7 +21,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from .data.coco import CocoData
 from .data.tasks import TaskMixture, sample_phrases, sample_questions
@@ -415,10 +416,21 @@ def matmul_precision(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def plain_attention(trainer: Trainer) -> Iterator[None]:
-    "Inside this block attention on a CPU is two products and a softmax: faster there with our masks."
+def plain_attention(trainer: Trainer, model: nn.Module) -> Iterator[None]:
+    """Inside this block attention on a CPU is two products and a softmax, in parts of diffusers and
+    transformers too: faster there, in training."""
     if not isinstance(trainer.accelerator, CPUAccelerator): yield; return
-    with sdpa_kernel(SDPBackend.MATH): yield
+    with ExitStack() as back:
+        for part in model.modules():
+            if hasattr(part, "set_attn_processor"):
+                from diffusers.models.attention_processor import AttnProcessor  # v1 does without
+                back.callback(part.set_attn_processor, dict(part.attn_processors))
+                part.set_attn_processor(AttnProcessor())
+            elif isinstance(part, PreTrainedModel):
+                back.callback(part.set_attn_implementation, part.config._attn_implementation)
+                part.set_attn_implementation("eager")
+        back.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
 
 
 @contextmanager
@@ -517,7 +529,7 @@ def train_model(
         per_step = recipe.batch_size * recipe.accumulate
         stream = Stream(mixture, lambda: trainer.global_step * per_step, recipe.batch_size)
         loader = DataLoader(stream, recipe.batch_size // devices, collate_fn=model.collate)
-        with matmul_precision(recipe.matmul), plain_attention(trainer):
+        with matmul_precision(recipe.matmul), plain_attention(trainer, model):
             fit(trainer, model, loader, out / "last.ckpt" if resume else None)
     if not process_rank()[0]: model.eval().save_pretrained(out / "weights")
     return model.eval()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae', 'busy_windows',
-           'make_unet', 'drop_conditions', 'spread_times', 'edit_weights', 'LatentMemory', 'Latents', 'cosines',
+           'make_unet', 'cosines', 'drop_conditions', 'spread_times', 'heavier', 'changes', 'LatentMemory', 'Latents',
            'Denoiser', 'check_sampling', 'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
@@ -69,7 +69,8 @@ class PainterConfig:
     window: int = 64                     # side of what the autoencoder learns from, in pixels
     drop: float = 0.1                    # share of pictures drawn without text, for guidance
     edit_drop: float = 0.05              # edits without text, without picture, without both
-    edit_weight: float = 4.0             # so much more weighs what an edit changes: ours
+    object_weight: float = 4.0           # so much more weigh the cells of objects, where they are known: ours
+    edit_weight: float = 4.0             # and those that an edit changes: ours
 
     def __post_init__(self): _check_painter(self)
 
@@ -93,7 +94,7 @@ class PainterConfig:
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
             cells=1, waves=0, plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
-            latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, edit_weight=0.0), **changes))
+            latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, object_weight=0.0, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
 def _check_painter(cfg) -> None:
@@ -176,6 +177,14 @@ def make_unet(
         cross_attention_dim=cfg.width, attention_head_dim=cfg.heads)  # sic: the number of heads
     return unet.to(memory_format=torch.channels_last)
 
+# %% ../../nbs/53_diffusion.ipynb #c5355d22
+def cosines(h: int, w: int, waves: int, device=None) -> Tensor:  # (2 * waves, h, w)
+    "Where each cell lies: so many cosines of its place, down and across."
+    def along(n: int) -> Tensor:  # (waves, n)
+        place = (torch.arange(n, device=device) + 0.5) / n
+        return torch.cos(torch.pi * torch.arange(1, waves + 1, device=device)[:, None] * place)
+    return torch.cat([along(h)[:, :, None].expand(-1, h, w), along(w)[:, None].expand(-1, h, w)])
+
 # %% ../../nbs/53_diffusion.ipynb #d8883e82
 def drop_conditions(
     b: int,
@@ -196,14 +205,21 @@ def spread_times(b: int, steps: int, device=None) -> Tensor:  # (b,) int64
     return times[torch.randperm(b, device=device)]
 
 
-def edit_weights(
+def heavier(
+    cells: Tensor,  # (b, 1, h, w) bool: those that count more
+    more: float,    # by so much
+) -> Tensor:        # (b, 1, h, w), of mean 1
+    "What each cell's error counts. Ours."
+    weights = 1 + more * cells
+    return weights / weights.mean()
+
+
+def changes(
     before: Tensor,  # (b, c, h, w) latents of the picture to edit
     after: Tensor,   # (b, c, h, w) of what it should become
-    more: float,     # so much more weigh the cells that change
-) -> Tensor:         # (b, 1, h, w), of mean 1
-    "What a cell's error counts. Most of an edit is to be kept, and copying it is soon learned. Ours."
-    weights = 1 + more * ((after - before).abs().mean(1, keepdim=True) > CHANGED)
-    return weights / weights.mean()
+) -> Tensor:         # (b, 1, h, w) bool
+    "The cells that an edit changes."
+    return (after - before).abs().mean(1, keepdim=True) > CHANGED
 
 
 CHANGED = 0.3  # mean absolute difference of a cell's numbers, from which on it counts as changed
@@ -233,7 +249,7 @@ class LatentMemory:
             self.known[key], self.room = row.clone(), self.room - row.nbytes
         return found
 
-
+# %% ../../nbs/53_diffusion.ipynb #dad230a2
 class Latents(nn.Module):
     "The half of a painter that knows pixels: latents of mean 0 and spread 1, and back."
 
@@ -241,7 +257,7 @@ class Latents(nn.Module):
         super().__init__()
         self.cfg, self.vae, self.memory = cfg, make_vae(cfg), LatentMemory()
         self.register_buffer("mean", torch.zeros(cfg.latent_channels, 1, 1))
-        self.register_buffer("std", torch.full((cfg.latent_channels, 1, 1), cfg.latent_std))
+        self.register_buffer("std", torch.tensor(float(cfg.latent_std)))
         self.register_load_state_dict_post_hook(lambda module, _: module.memory.forget())
 
     def guess(self, pixels: Tensor) -> DiagonalGaussianDistribution:
@@ -290,20 +306,11 @@ class Latents(nn.Module):
                 "kl": self.cfg.kl_weight * kl}
 
     def _note(self, latents: Tensor, share: float = 0.01) -> None:
-        "Running mean and spread of each channel: what Stable Diffusion calls its scaling factor."
+        "Running mean of each channel, and spread of all: what Stable Diffusion calls its scaling factor."
         self.mean.lerp_(latents.mean((0, 2, 3))[:, None, None], share)
-        self.std.lerp_(latents.std((0, 2, 3))[:, None, None], share)
-
+        self.std.lerp_(latents.var((0, 2, 3)).mean().sqrt(), share)
 
 # %% ../../nbs/53_diffusion.ipynb #f5e957c0
-def cosines(h: int, w: int, waves: int, device=None) -> Tensor:  # (2 * waves, h, w)
-    "Where each cell lies: so many cosines of its place, down and across."
-    def along(n: int) -> Tensor:  # (waves, n)
-        place = (torch.arange(n, device=device) + 0.5) / n
-        return torch.cos(torch.pi * torch.arange(1, waves + 1, device=device)[:, None] * place)
-    return torch.cat([along(h)[:, :, None].expand(-1, h, w), along(w)[:, None].expand(-1, h, w)])
-
-
 class Denoiser(Latents):
     "The half that learns: a UNet to draw, one to edit, steered by tokens (b, t, width)."
 
@@ -346,18 +353,20 @@ class Denoiser(Latents):
         pixels: Tensor,  # (b, 3, H, W) what is to be drawn
         tokens: Tensor,  # (b, t, width) what steers
         source: Tensor | None = None,  # (b, 3, H, W) what is to be edited
+        objects: Tensor | None = None,  # (b, 1, h, w) bool: cells of objects, in what is drawn
     ) -> Tensor:
         """Mean squared error of the guessed noise or velocity, at random times, some conditions dropped;
-        of an edit, what changes weighs more."""
+        objects weigh more, and of an edit what changes."""
         edits, b = source is not None, len(pixels)
         if edits: self.begin_editor()
-        latents, weight = self.encode(pixels, sample=True, recall=True), 1.0
+        latents = self.encode(pixels, sample=True, recall=True)
+        weight = 1.0 if objects is None else heavier(objects, self.cfg.object_weight)
         rate = self.cfg.edit_drop if edits else self.cfg.drop
         mute, blind = drop_conditions(b, rate, edits, pixels.device)
         tokens, seen = torch.where(mute[:, None, None], self.nothing, tokens), None
         if edits:
             before = self.encode(source, recall=True)
-            weight = edit_weights(before, latents, self.cfg.edit_weight)
+            weight = heavier(changes(before, latents), self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
         t = spread_times(b, self.cfg.noise_steps, pixels.device)
         noise = torch.randn_like(latents)

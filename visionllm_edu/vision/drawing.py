@@ -7,9 +7,11 @@ __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_text_e
            'PictureBatch', 'LatentDiffusion']
 
 # %% ../../nbs/53a_drawing.ipynb #609b8004
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from lightning.pytorch import LightningModule
@@ -124,6 +126,7 @@ class PictureSample:
     picture: Image.Image
     text: str = ""
     source: Image.Image | None = None
+    boxes: np.ndarray | None = None  # (n, 4) xyxy of its objects, in fractions of the picture
 
 
 @dataclass
@@ -134,6 +137,7 @@ class PictureBatch:
     pixels: Tensor   # (b, 3, s, s) in [-1, 1]
     ids: Tensor      # (b, t)
     sources: Tensor  # (b, 3, s, s); those of other tasks than edit mean nothing
+    objects: Tensor  # (b, 1, g, g) bool: latent cells that an object's box touches
 
     def rows(self, task: str) -> Tensor:
         "The places of a task in the batch."
@@ -143,8 +147,16 @@ class PictureBatch:
     def __len__(self) -> int: return len(self.tasks)
 
     def to(self, device) -> "PictureBatch":
-        tensors = (self.pixels, self.ids, self.sources)
+        tensors = (self.pixels, self.ids, self.sources, self.objects)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
+
+
+def _touched(boxes: np.ndarray | None, side: int) -> Tensor:  # (1, side, side) bool
+    "The cells of a square grid that boxes touch, which are fractions of its side."
+    cells = torch.zeros(1, side, side, dtype=torch.bool)
+    for x0, y0, x1, y1 in [] if boxes is None else boxes * side:
+        cells[:, int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)] = True
+    return cells
 
 # %% ../../nbs/53a_drawing.ipynb #c3eda198
 class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
@@ -175,7 +187,8 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
         return PictureBatch(
             [s.task for s in samples], to_pixels([s.picture for s in samples], size),
             self.text_encoder.ids([s.text for s in samples], cut=True),
-            to_pixels([s.picture if s.source is None else s.source for s in samples], size))
+            to_pixels([s.picture if s.source is None else s.source for s in samples], size),
+            torch.stack([_touched(s.boxes, size // self.cfg.painter.shrink) for s in samples]))
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
         "The terms by name, each weighted by its share of the batch."
@@ -188,9 +201,9 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
         for task in ("draw", "edit"):
             some = batch.rows(task)
             if not len(some): continue
-            source = batch.sources[some] if task == "edit" else None
             tokens = self.text_encoder(batch.ids[some])
-            loss = self.painter.noise_loss(batch.pixels[some], tokens, source)
+            more = dict(source=batch.sources[some]) if task == "edit" else dict(objects=batch.objects[some])
+            loss = self.painter.noise_loss(batch.pixels[some], tokens, **more)
             terms[task] = loss * len(some) / len(batch.tasks)
         return terms
 
