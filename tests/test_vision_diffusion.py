@@ -3,9 +3,11 @@
 Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the notebook.
 """
 
+import numpy as np
+
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_unet,
-    make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
+    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_plan,
+    make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
 )
 
 
@@ -62,7 +64,7 @@ def test_published_sizes():
     cfg = PainterConfig.paper()
     def count(module): return sum(p.numel() for p in module.parameters())
     with torch.device("meta"):
-        vae, unet, editor = make_vae(cfg), make_unet(cfg), make_unet(cfg, 2)
+        vae, unet, editor = make_vae(cfg), make_unet(cfg), make_unet(cfg, edits=True)
     assert count(vae) == 83_653_863           # stable-diffusion-v1-5, vae
     assert count(unet) == 859_520_964           # unet
     assert count(editor) == 859_532_484         # instruct-pix2pix, unet: 4 more channels, 11,520 weights
@@ -178,18 +180,48 @@ def test_noise_loss_by_hand():
         guess = painter.predict(a.sqrt() * x + (1 - a).sqrt() * noise, t, tokens)
         wanted = noise if prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * x
         torch.testing.assert_close(loss, ((guess - wanted) ** 2).mean())
-    painter.cfg.prediction = "epsilon"
-    cells = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
-    cells[0, :, 2:4, 3:6] = True
+
+
+# nbs/53_diffusion.ipynb, cell 730ba3f5
+def test_plans_are_drawn_first():
+    cfg = PainterConfig.tiny(plan=12, plan_drop=0.0, drop=0.0)             # 8 x 8 cells, 4 x 4 squares
+    pixels = to_pixels(scenes(2), 16)
+    pixels[0, :, 4:12, 8:16] = torch.tensor([1.0, -1.0, 0.5])[:, None, None]
+    plan = make_plan(cfg, pixels[0], np.array([[0.5, 0.25, 1.0, 0.75], [0.0, 0.0, 1.0, 1.0]]), [3, 7])
+    assert plan.shape == (12, 4, 4)
+    torch.testing.assert_close(plan[7:10, 1, 2] / 2, torch.tensor([1.0, -1.0, 0.5]))     # the small one is in front
+    assert torch.equal(plan[:7, 1:3, 2:], plan[:7, 1:2, 2:3].expand(7, 2, 2)) and not torch.equal(plan[:7, 1, 2], plan[:7, 0, 0])
+    torch.testing.assert_close(plan[10:, 1, 2] / 2, torch.tensor([-0.5, -0.5]))
+    torch.testing.assert_close(plan[10:, 3, 3] / 2, torch.tensor([0.75, 0.75]))
+    assert not make_plan(cfg, pixels[0], np.zeros((0, 4)), []).any()
+    torch.manual_seed(0)
+    painter, tokens = Painter(cfg).eval(), torch.randn(2, 16, 32)
+    plans = torch.stack([plan, torch.zeros_like(plan)])
+    def dice():
+        "What `noise_loss` draws, in its order."
+        torch.manual_seed(5)
+        x = (painter.vae.encode(pixels).latent_dist.sample() - painter.mean) / painter.std
+        torch.rand(2), (t := spread_times(2, 1000)), torch.rand(2, 1, 1, 1)
+        return x, t, torch.randn(2, 7, 8, 8)
     torch.manual_seed(5)
-    loss = painter.noise_loss(pixels, tokens, objects=cells)
+    loss = painter.noise_loss(pixels, tokens, plans=plans)
+    x, t, noise = dice()
+    x = torch.cat([x, torch.nn.functional.pixel_shuffle(plans, 2)], 1)
+    off = (painter.predict(painter.schedule.add_noise(x, noise, t), t, tokens) - painter.schedule.get_velocity(x, noise, t)) ** 2
+    heavy = torch.tensor([5.0, 1.0])[:, None, None, None]                   # all of the first is object, nothing of the second
+    torch.testing.assert_close(loss, (heavy / 3 * off[:, :4]).mean() + (heavy / 3 * off[:, 4:]).mean())
     torch.manual_seed(5)
-    x = (painter.vae.encode(pixels).latent_dist.sample() - painter.mean) / painter.std
-    torch.rand(2)
-    t, noise = spread_times(2, 1000), torch.randn_like(x)
-    off = (painter.predict(painter.schedule.add_noise(x, noise, t), t, tokens) - noise) ** 2
-    inside = cells.expand_as(off)
-    torch.testing.assert_close(loss, (off.sum() + 4 * off[inside].sum()) / (off.numel() + 4 * inside.sum()))
+    loss = painter.noise_loss(pixels, tokens)                               # nobody knows: noise is seen, nothing counted
+    x, t, noise = dice()
+    seen = torch.cat([painter.schedule.add_noise(x, noise[:, :4], t), noise[:, 4:]], 1)
+    off = (painter.predict(seen, t, tokens)[:, :4] - painter.schedule.get_velocity(x, noise[:, :4], t)) ** 2
+    torch.testing.assert_close(loss, off.mean())
+    few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [7, 7] and painter.draw(tokens, **few)[0].size == (16, 16)
+    painter.begin_editor()
+    assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
+    for wrong in (4, 14):
+        with pytest.raises(ValueError, match=f"plan {wrong}: accepted are 0, and multiples of 4 above 5"): PainterConfig(plan=wrong)
 
 
 # nbs/53_diffusion.ipynb, cell 56d58e25

@@ -91,7 +91,8 @@ class PictureMixture(Dataset):
         chance, boxes = rng.random(), boxes_of(self.data, row)
         told = chance < PLACED + TOLD
         text = inventory(self.data, row, rng, chance < PLACED) if told else rng.choice(captions)
-        return PictureSample("draw", self.memory.image(row), text, boxes=boxes)
+        labels = self.data.sample(row, image=False).labels
+        return PictureSample("draw", self.memory.image(row), text, boxes=boxes, labels=labels)
 
     def _draw_few(self, row: int, rng: Random) -> PictureSample | None:
         few = len(self.data.sample(row, image=False).labels) <= FEW

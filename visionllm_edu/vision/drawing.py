@@ -7,7 +7,6 @@ __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_text_e
            'PictureBatch', 'LatentDiffusion']
 
 # %% ../../nbs/53a_drawing.ipynb #609b8004
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +22,7 @@ from ..language.vocabulary import Vocabulary
 from ..reply import answering_mode
 from ..settings import OnDisk, of_size
 from ..steps import Steps, split_off
-from .diffusion import Painter, PainterConfig, to_pixels
+from .diffusion import Painter, PainterConfig, make_plan, to_pixels
 from .matching import several_processes, shared_counts
 
 # %% ../../nbs/53a_drawing.ipynb #4afab3f8
@@ -126,7 +125,8 @@ class PictureSample:
     picture: Image.Image
     text: str = ""
     source: Image.Image | None = None
-    boxes: np.ndarray | None = None  # (n, 4) xyxy of its objects, in fractions of the picture
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # xyxy of its objects, in fractions
+    labels: Sequence[int] = ()  # their classes
 
 
 @dataclass
@@ -137,7 +137,7 @@ class PictureBatch:
     pixels: Tensor   # (b, 3, s, s) in [-1, 1]
     ids: Tensor      # (b, t)
     sources: Tensor  # (b, 3, s, s); those of other tasks than edit mean nothing
-    objects: Tensor  # (b, 1, g, g) bool: latent cells that an object's box touches
+    plans: Tensor    # (b, plan, g, g): what lies where
 
     def rows(self, task: str) -> Tensor:
         "The places of a task in the batch."
@@ -147,16 +147,8 @@ class PictureBatch:
     def __len__(self) -> int: return len(self.tasks)
 
     def to(self, device) -> "PictureBatch":
-        tensors = (self.pixels, self.ids, self.sources, self.objects)
+        tensors = (self.pixels, self.ids, self.sources, self.plans)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
-
-
-def _touched(boxes: np.ndarray | None, side: int) -> Tensor:  # (1, side, side) bool
-    "The cells of a square grid that boxes touch, which are fractions of its side."
-    cells = torch.zeros(1, side, side, dtype=torch.bool)
-    for x0, y0, x1, y1 in [] if boxes is None else boxes * side:
-        cells[:, int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)] = True
-    return cells
 
 # %% ../../nbs/53a_drawing.ipynb #c3eda198
 class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
@@ -184,11 +176,12 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             if s.task == "edit" and s.source is None:
                 raise ValueError(f"{s.text!r} is an edit without a picture to change")
         size = self.cfg.painter.size
+        pixels, cfg = to_pixels([s.picture for s in samples], size), self.cfg.painter
         return PictureBatch(
-            [s.task for s in samples], to_pixels([s.picture for s in samples], size),
+            [s.task for s in samples], pixels,
             self.text_encoder.ids([s.text for s in samples], cut=True),
             to_pixels([s.picture if s.source is None else s.source for s in samples], size),
-            torch.stack([_touched(s.boxes, size // self.cfg.painter.shrink) for s in samples]))
+            torch.stack([make_plan(cfg, x, s.boxes, s.labels) for x, s in zip(pixels, samples)]))
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
         "The terms by name, each weighted by its share of the batch."
@@ -202,7 +195,7 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             some = batch.rows(task)
             if not len(some): continue
             tokens = self.text_encoder(batch.ids[some])
-            more = dict(source=batch.sources[some]) if task == "edit" else dict(objects=batch.objects[some])
+            more = dict(source=batch.sources[some]) if task == "edit" else dict(plans=batch.plans[some])
             loss = self.painter.noise_loss(batch.pixels[some], tokens, **more)
             terms[task] = loss * len(some) / len(batch.tasks)
         return terms
