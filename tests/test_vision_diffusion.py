@@ -12,6 +12,8 @@ from visionllm_edu.vision.diffusion import (
 
 
 # nbs/53_diffusion.ipynb, cell 210124a6
+from unittest import mock
+
 import pytest
 import torch
 from visionllm_edu.toybox.scene import render, split_scene
@@ -184,7 +186,7 @@ def test_noise_loss_by_hand():
 
 # nbs/53_diffusion.ipynb, cell 730ba3f5
 def test_plans_are_drawn_first():
-    cfg = PainterConfig.tiny(plan=12, plan_drop=0.0, drop=0.0)             # 8 x 8 cells, 4 x 4 squares
+    cfg = PainterConfig.tiny(plan=12, plan_drop=0.0, drop=0.0, prediction="v_prediction")  # 8 x 8 cells, 4 x 4 squares
     pixels = to_pixels(scenes(2), 16)
     pixels[0, :, 4:12, 8:16] = torch.tensor([1.0, -1.0, 0.5])[:, None, None]
     plan = make_plan(cfg, pixels[0], np.array([[0.5, 0.25, 1.0, 0.75], [0.0, 0.0, 1.0, 1.0]]), [3, 7])
@@ -233,6 +235,26 @@ def test_velocity_is_weighted_noise():
     noisy, v = schedule.add_noise(x, noise, t), schedule.get_velocity(x, noise, t)
     implied = a.sqrt() * guess + (1 - a).sqrt() * noisy  # the noise, if this is the velocity
     torch.testing.assert_close((guess - v) ** 2, (implied - noise) ** 2 / a, rtol=1e-3, atol=1e-4)
+
+
+# nbs/53_diffusion.ipynb, cell 0711d1c4
+def test_clean_is_weighted_velocity():
+    # an error in the clean latents is the error in the velocity that they imply, times the share of noise
+    painter, pixels, tokens = tiny(Denoiser).eval(), to_pixels(scenes(2), 16), torch.randn(2, 16, 32)
+    painter.cfg.drop, schedule = 0.0, painter.schedule
+    assert painter.cfg.prediction == "sample"
+    with mock.patch.object(painter, "_clear", lambda t: 1 / (1 - schedule.alphas_cumprod[t])[:, None, None, None]):
+        torch.manual_seed(5)
+        loss = painter.noise_loss(pixels, tokens)
+    torch.manual_seed(5)
+    x = (painter.vae.encode(pixels).latent_dist.sample() - painter.mean) / painter.std
+    torch.rand(2)
+    t, noise = spread_times(2, 1000), torch.randn_like(x)
+    a = schedule.alphas_cumprod[t][:, None, None, None]
+    noisy = schedule.add_noise(x, noise, t)
+    implied = (a.sqrt() * noisy - painter.predict(noisy, t, tokens)) / (1 - a).sqrt()
+    torch.testing.assert_close(loss, ((implied - schedule.get_velocity(x, noise, t)) ** 2).mean(), rtol=1e-3, atol=1e-4)
+    assert painter._clear(torch.tensor([0, 999])).flatten().tolist() == pytest.approx([5.0, 1.0])
 
 
 # nbs/53_diffusion.ipynb, cell f7f2c08c
@@ -332,7 +354,7 @@ def learn(part, loss, steps, lr):
 
 
 @cache
-def learned(prediction="v_prediction"):
+def learned(prediction="sample"):
     "A small painter of `WORLD`, the tokens of its pictures, and its losses."
     torch.manual_seed(0)
     cfg = PainterConfig.tiny(window=16, vae_channels=(16, 16), channels=(32,), tokens=4, prediction=prediction)

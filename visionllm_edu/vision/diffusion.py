@@ -66,7 +66,7 @@ class PainterConfig:
     width: int = 192                     # of the tokens that steer the UNet
     tokens: int = 77                     # how many of them
     noise_steps: int = 1000
-    prediction: str = "v_prediction"     # or "epsilon", the noise itself: see the lesson
+    prediction: str = "sample"           # or "epsilon", "v_prediction": see the lesson
     latent_std: float = 1.0              # of fresh latents; training notes the true value
     kl_weight: float = 1e-5              # pulls latents towards a normal distribution, gently
     window: int = 64                     # side of what the autoencoder learns from, in pixels
@@ -120,8 +120,8 @@ def _check_painter(cfg) -> None:
         raise ValueError(f"plan {cfg.plan}: accepted are 0, and multiples of {cfg.cells**2} above 5")
     if wrong := [c for c in cfg.channels if c % cfg.heads]:
         raise ValueError(f"channels {wrong[0]} is not a multiple of heads {cfg.heads}")
-    if cfg.prediction not in ("epsilon", "v_prediction"):
-        raise ValueError(f"prediction {cfg.prediction!r}; accepted are epsilon, v_prediction")
+    if cfg.prediction not in ("epsilon", "v_prediction", "sample"):
+        raise ValueError(f"prediction {cfg.prediction!r}; accepted are epsilon, v_prediction, sample")
     if not 0 <= cfg.drop <= 1 or not 0 <= cfg.edit_drop <= 1 / 3:
         raise ValueError(f"drop {cfg.drop} and edit_drop {cfg.edit_drop}: accepted are 0 to 1, "
                          "and 0 to a third")
@@ -135,11 +135,11 @@ def check_size(**sides) -> None:
 
 # %% ../../nbs/53_diffusion.ipynb #1e84e0b1
 def noise_schedule(steps: int = 1000, prediction: str = "epsilon") -> DDPMScheduler:
-    """How much noise belongs to which time: Stable Diffusion's numbers; for velocities stretched, so
-    that nothing but noise is left at the end (Lin et al. 2024)."""
+    """How much noise belongs to which time: Stable Diffusion's numbers; unless noise is guessed,
+    stretched, so that nothing else is left at the end (Lin et al. 2024)."""
     return DDPMScheduler(steps, 0.00085, 0.012, "scaled_linear", clip_sample=False,
                          prediction_type=prediction,
-                         rescale_betas_zero_snr=prediction == "v_prediction")
+                         rescale_betas_zero_snr=prediction != "epsilon")
 
 # %% ../../nbs/53_diffusion.ipynb #ddee0fd3
 def make_vae(cfg: PainterConfig) -> AutoencoderKL:
@@ -383,7 +383,7 @@ class Denoiser(Latents):
         tokens: Tensor,  # (b, t, width)
         seen: Tensor | None = None,  # (b, c, h, w) latents of the picture to edit
     ) -> Tensor:         # as `noisy`
-        "The noise in the latents, or their velocity, as guessed."
+        "The clean latents as guessed, or the noise in them, or their velocity: `cfg.prediction`."
         unet, x = (self.unet, noisy) if seen is None else (self.editor, torch.cat([noisy, seen], 1))
         cells, (h, w) = self.cfg.cells, noisy.shape[-2:]
         x = F.pixel_unshuffle(F.pad(x, (0, -w % cells, 0, -h % cells)), cells)
@@ -398,8 +398,8 @@ class Denoiser(Latents):
         source: Tensor | None = None,  # (b, 3, H, W) what is to be edited
         plans: Tensor | None = None,  # (b, plan, g, g) of what is drawn: `make_plan`
     ) -> Tensor:
-        """Mean squared error of the guessed noise or velocity, at random times, some conditions dropped;
-        objects weigh more, and of an edit what changes."""
+        """Mean squared error of what is guessed, at random times, some conditions dropped; objects
+        weigh more, and of an edit what changes."""
         edits, b = source is not None, len(pixels)
         if edits: self.begin_editor()
         latents, weight = self.encode(pixels, sample=True, recall=True), 1.0
@@ -417,22 +417,34 @@ class Denoiser(Latents):
         noise = torch.randn_like(latents)
         noisy = self.schedule.add_noise(latents, noise, t)
         if planned: noisy[:, c:] = torch.where(known, noisy[:, c:], noise[:, c:])
-        velocity = self.cfg.prediction == "v_prediction"
-        wanted = self.schedule.get_velocity(latents, noise, t) if velocity else noise
-        error = (self.predict(noisy, t, tokens, seen) - wanted) ** 2
+        error = (self.predict(noisy, t, tokens, seen) - self._wanted(latents, noise, t)) ** 2
+        if self.cfg.prediction == "sample": weight = weight * self._clear(t)
         loss = (weight * error[:, :c]).mean()
         return loss + (weight * known * error[:, c:]).mean() if planned else loss
 
+    def _wanted(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        "What a perfect guess would be."
+        if self.cfg.prediction == "sample": return latents
+        if self.cfg.prediction == "epsilon": return noise
+        return self.schedule.get_velocity(latents, noise, t)
+
+    def _clear(self, t: Tensor, most: float = 5.0) -> Tensor:  # (b, 1, 1, 1)
+        "What an error of clean latents is as one of the velocity, squared; not above `most`."
+        noise = 1 - self.schedule.alphas_cumprod.to(t.device)[t]
+        return (1 / noise.clamp(min=1 / most))[:, None, None, None]
+
     def _planned(self, plans: Tensor) -> Tensor:  # (b, 1, h, w) bool
         "The latent cells of objects."
-        return plans.any(1, keepdim=True).repeat_interleave(self.cfg.cells, -1).repeat_interleave(self.cfg.cells, -2)
+        objects, n = plans.any(1, keepdim=True), self.cfg.cells
+        return objects.repeat_interleave(n, -1).repeat_interleave(n, -2)
 
     def _with_plan(self, latents: Tensor, plans: Tensor | None) -> tuple[Tensor, Tensor]:
         "(b, c + c', h, w) latents and plan; (b, 1, 1, 1) where the plan is known, and not dropped."
-        b, _, h, w = latents.shape
+        b, c, h, w = latents.shape
         known = torch.rand(b, 1, 1, 1, device=latents.device) >= self.cfg.plan_drop
-        if plans is None: return torch.cat([latents, latents.new_zeros(b, self.cfg.drawn - latents.shape[1], h, w)], 1), known & False
-        return torch.cat([latents, F.pixel_shuffle(plans, self.cfg.cells).to(latents)], 1), known
+        if plans is None: plan, known = latents.new_zeros(b, self.cfg.drawn - c, h, w), known & False
+        else: plan = F.pixel_shuffle(plans, self.cfg.cells).to(latents)
+        return torch.cat([latents, plan], 1), known
 
 # %% ../../nbs/53_diffusion.ipynb #7f8e227d
 def check_sampling(cfg: PainterConfig, num_inference_steps: int, **scales: float) -> None:
