@@ -196,8 +196,9 @@ def test_plans_are_drawn_first():
     torch.testing.assert_close(plan[10:, 1, 2] / 2, torch.tensor([-0.5, -0.5]))
     torch.testing.assert_close(plan[10:, 3, 3] / 2, torch.tensor([0.75, 0.75]))
     assert not make_plan(cfg, pixels[0], np.zeros((0, 4)), []).any()
+    assert make_plan(PainterConfig.tiny(), pixels[0], np.ones((1, 4)), [3]).shape == (0, 4, 4)
     torch.manual_seed(0)
-    painter, tokens = Painter(cfg).eval(), torch.randn(2, 16, 32)
+    painter, tokens = Denoiser(cfg).eval(), torch.randn(2, 16, 32)
     plans = torch.stack([plan, torch.zeros_like(plan)])
     def dice():
         "What `noise_loss` draws, in its order."
@@ -218,10 +219,6 @@ def test_plans_are_drawn_first():
     seen = torch.cat([painter.schedule.add_noise(x, noise[:, :4], t), noise[:, 4:]], 1)
     off = (painter.predict(seen, t, tokens)[:, :4] - painter.schedule.get_velocity(x, noise[:, :4], t)) ** 2
     torch.testing.assert_close(loss, off.mean())
-    few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
-    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [7, 7] and painter.draw(tokens, **few)[0].size == (16, 16)
-    painter.begin_editor()
-    assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
     for wrong in (4, 14):
         with pytest.raises(ValueError, match=f"plan {wrong}: accepted are 0, and multiples of 4 above 5"): PainterConfig(plan=wrong)
 
@@ -272,6 +269,16 @@ def test_bad_requests():
         with pytest.raises(ValueError, match=line): painter.edit(tokens, pictures, **wrong)
     for none in (None, [], [None], pictures * 2):
         with pytest.raises(ValueError, match="an edit needs a picture to change: 1 edits, "): painter.edit(tokens, none)
+
+
+# nbs/53_diffusion.ipynb, cell 8de7b903
+def test_plans_are_left_out_of_pictures():
+    painter, tokens = Painter(PainterConfig.tiny(plan=12)).eval(), torch.randn(2, 16, 32)
+    few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [7, 7] and painter.draw(tokens, **few)[0].size == (16, 16)
+    painter.begin_editor()                                            # who edits sees a picture, and plans nothing
+    assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
+    assert [x.shape[1] for _, x, _ in painter.path(tokens, torch.randn(2, 4, 8, 8), **few)] == [4, 4]
 
 
 # nbs/53_diffusion.ipynb, cell b5a67d39

@@ -226,7 +226,7 @@ def make_plan(
     g, (_, h, w) = cfg.size // (cfg.shrink * cfg.cells), pixels.shape
     plan, middle = torch.zeros(cfg.plan, g, g), (torch.arange(g) + 0.5) / g
     sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
-    for k in np.argsort(sizes)[::-1]:  # small things in front
+    for k in np.argsort(sizes)[::-1] if cfg.plan else ():  # small things in front
         x0, y0, x1, y1 = boxes[k].tolist()
         rows, columns = slice(int(y0 * g), math.ceil(y1 * g)), slice(int(x0 * g), math.ceil(x1 * g))
         inner = pixels[:, int((0.75 * y0 + 0.25 * y1) * h) : math.ceil((0.25 * y0 + 0.75 * y1) * h),
