@@ -415,6 +415,11 @@ def matmul_precision(name: str) -> Iterator[None]:
     finally: torch.set_float32_matmul_precision(before)
 
 
+def _knows_fused(model: PreTrainedModel) -> bool:
+    "Can it, with all in it, attend in the fused way? What can't is plain as it is."
+    return all(p._supports_sdpa for p in model.modules() if isinstance(p, PreTrainedModel))
+
+
 @contextmanager
 def plain_attention(trainer: Trainer, model: nn.Module) -> Iterator[None]:
     """Inside this block attention on a CPU is two products and a softmax, in parts of diffusers and
@@ -426,7 +431,7 @@ def plain_attention(trainer: Trainer, model: nn.Module) -> Iterator[None]:
                 from diffusers.models.attention_processor import AttnProcessor  # v1 does without
                 back.callback(part.set_attn_processor, dict(part.attn_processors))
                 part.set_attn_processor(AttnProcessor())
-            elif isinstance(part, PreTrainedModel):
+            elif isinstance(part, PreTrainedModel) and _knows_fused(part):
                 back.callback(part.set_attn_implementation, part.config._attn_implementation)
                 part.set_attn_implementation("eager")
         back.enter_context(sdpa_kernel(SDPBackend.MATH))
