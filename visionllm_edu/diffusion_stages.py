@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 from torch.utils.data import Dataset
 
-from .data.coco import CocoData
+from .data.coco import CocoData, Sample
 from .data.edits import EDITS_PER_SCENE, edit_of, first_edits
 from .data.tasks import Memory, descriptions
 from .language.vocabulary import Vocabulary
@@ -24,34 +24,31 @@ from .vision.drawing import (
     DiffusionConfig, LatentDiffusion, PictureSample)
 
 # %% ../nbs/53b_diffusion_stages.ipynb #c7d7d931
-def _captions(data: CocoData, row: int) -> list[str]:
-    "All that is said of a whole picture."
-    sample = data.sample(row, image=False)
-    return sample.captions + sample.long_captions
-
-
-def boxes_of(data: CocoData, row: int) -> np.ndarray:  # (n, 4) xyxy
+def boxes_of(sample: Sample) -> np.ndarray:  # (n, 4) xyxy
     "Where the objects of a picture are, in fractions of its sides."
-    sample = data.sample(row, image=False)
     return sample.boxes_xyxy_px.reshape(-1, 4) / np.tile(sample.size, 2)
 
 
 def inventory(
     data: CocoData,
-    row: int,
+    sample: Sample,  # one of its samples
     rng: Random,
     places: bool = False,  # and each object's box, in tenths: " 3569", left, top, right, bottom
 ) -> str:
     "Where and how the picture was made, as far as that is said, and each of its objects, in any order."
-    sample = data.sample(row, image=False)
     where = [text.split(". ")[0].rstrip(".") + "." for text in sample.long_captions[:1]]
     told = [line.split(": ", 1)[-1] for line in descriptions(data, sample)]
     if places:
-        tenths = (boxes_of(data, row) * 10).clip(0, 9).astype(int)
+        tenths = (boxes_of(sample) * 10).clip(0, 9).astype(int)
         told = [f"{line} {''.join(map(str, box))}" for line, box in zip(told, tenths.tolist())]
     return " ".join([*where, *(["; ".join(rng.sample(told, len(told))) + "."] if told else [])])
 
 # %% ../nbs/53b_diffusion_stages.ipynb #53c783a4
+def _captions(sample: Sample) -> list[str]:
+    "All that is said of a whole picture."
+    return sample.captions + sample.long_captions
+
+
 class PictureMixture(Dataset):
     "Samples without end for `LatentDiffusion`: sample i depends on (seed, i) alone."
 
@@ -69,7 +66,7 @@ class PictureMixture(Dataset):
                              f"{', '.join(DIFFUSION_TASKS)}")
         if "edit" in tasks: edit_of(data, 0)  # it says what is wrong, if it can't
         drawn = {"draw", "draw_few"} & set(tasks)
-        if drawn and not any(_captions(data, row) for row in range(len(data))):
+        if drawn and not any(_captions(data.sample(row, image=False)) for row in range(len(data))):
             raise ValueError(f"{data.name} has no captions, so there is nothing to draw by")
         self.data, self.tasks, self.seed = data, tasks, seed
         self.memory = Memory(data, size, cache_mb)
@@ -86,13 +83,12 @@ class PictureMixture(Dataset):
         return PictureSample("reconstruct", self.memory.image(row))
 
     def _draw(self, row: int, rng: Random) -> PictureSample | None:
-        captions = _captions(self.data, row)
-        if not captions: return None
-        chance, boxes = rng.random(), boxes_of(self.data, row)
-        told = chance < PLACED + TOLD
-        text = inventory(self.data, row, rng, chance < PLACED) if told else rng.choice(captions)
-        labels = self.data.sample(row, image=False).labels
-        return PictureSample("draw", self.memory.image(row), text, boxes=boxes, labels=labels)
+        sample = self.data.sample(row, image=False)
+        if not _captions(sample): return None
+        chance = rng.random()
+        if chance >= PLACED + TOLD: text = rng.choice(_captions(sample))
+        else: text = inventory(self.data, sample, rng, places=chance < PLACED)
+        return PictureSample("draw", self.memory.image(row), text, None, boxes_of(sample), sample.labels)
 
     def _draw_few(self, row: int, rng: Random) -> PictureSample | None:
         few = len(self.data.sample(row, image=False).labels) <= FEW
@@ -111,9 +107,7 @@ PLACED, TOLD = 0.4, 0.2  # shares of drawings by an inventory, with places and w
 def picture_vocabulary(data: CocoData, text_size: int = 1000) -> Vocabulary:
     "A vocabulary of captions, and of what edits are asked for."
     texts = list(data.categories)
-    for row in range(len(data)):
-        sample = data.sample(row, image=False)
-        texts += sample.captions + sample.long_captions
+    for row in range(len(data)): texts += _captions(data.sample(row, image=False))
     texts += [edit.instruction for edit in first_edits(data)]
     return Vocabulary.train(texts, text_size, range=1, num_classes=1, max_points=1)
 

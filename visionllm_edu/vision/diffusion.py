@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLAN_SCALE', 'CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae',
-           'busy_windows', 'make_unet', 'cosines', 'drop_conditions', 'spread_times', 'make_plan', 'heavier', 'changes',
-           'LatentMemory', 'Latents', 'Denoiser', 'check_sampling', 'Painter']
+           'busy_windows', 'make_unet', 'cosines', 'drop_conditions', 'spread_times', 'LatentMemory', 'Latents',
+           'target', 'velocity_weight', 'make_plan', 'planned_cells', 'heavier', 'changes', 'Denoiser',
+           'check_sampling', 'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
 import math
@@ -215,57 +216,6 @@ def spread_times(b: int, steps: int, device=None) -> Tensor:  # (b,) int64
     times = times.long().clamp(max=steps - 1)  # 15 + 0.99999997 is 16, in float32
     return times[torch.randperm(b, device=device)]
 
-
-def make_plan(
-    cfg: PainterConfig,
-    pixels: Tensor,  # (3, H, W) the picture
-    boxes: np.ndarray,   # (n, 4) xyxy, in fractions of it
-    labels: Sequence[int],  # n classes
-) -> Tensor:         # (plan, g, g)
-    "What lies in each square of cells: its class as a code, its colour, and which part of the object it is. Ours."
-    g, (_, h, w) = cfg.size // (cfg.shrink * cfg.cells), pixels.shape
-    plan, middle = torch.zeros(cfg.plan, g, g), (torch.arange(g) + 0.5) / g
-    sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
-    for k in np.argsort(sizes)[::-1] if cfg.plan else ():  # small things in front
-        x0, y0, x1, y1 = boxes[k].tolist()
-        rows, columns = slice(int(y0 * g), math.ceil(y1 * g)), slice(int(x0 * g), math.ceil(x1 * g))
-        inner = pixels[:, int((0.75 * y0 + 0.25 * y1) * h) : math.ceil((0.25 * y0 + 0.75 * y1) * h),
-                       int((0.75 * x0 + 0.25 * x1) * w) : math.ceil((0.25 * x0 + 0.75 * x1) * w)]
-        said = torch.cat([_code(int(labels[k]), cfg.plan - 5), inner.mean((1, 2))])
-        plan[:-2, rows, columns] = said[:, None, None]
-        plan[-2, rows, columns] = ((middle[rows] - y0) / (y1 - y0) * 2 - 1)[:, None]
-        plan[-1, rows, columns] = ((middle[columns] - x0) / (x1 - x0) * 2 - 1)[None]
-    return PLAN_SCALE * plan
-
-
-def _code(label: int, n: int) -> Tensor:  # (n,)
-    "A direction of its own for each class, of spread 1."
-    code = torch.randn(n, generator=torch.Generator().manual_seed(label))
-    return code / code.square().mean().sqrt()
-
-
-PLAN_SCALE = 2.0  # plans are louder than latents, so that they come out of the noise first
-
-
-def heavier(
-    cells: Tensor,  # (b, 1, h, w) bool: those that count more
-    more: float,    # by so much
-) -> Tensor:        # (b, 1, h, w), of mean 1
-    "What each cell's error counts. Ours."
-    weights = 1 + more * cells
-    return weights / weights.mean()
-
-
-def changes(
-    before: Tensor,  # (b, c, h, w) latents of the picture to edit
-    after: Tensor,   # (b, c, h, w) of what it should become
-) -> Tensor:         # (b, 1, h, w) bool
-    "The cells that an edit changes."
-    return (after - before).abs().mean(1, keepdim=True) > CHANGED
-
-
-CHANGED = 0.3  # mean absolute difference of a cell's numbers, from which on it counts as changed
-
 # %% ../../nbs/53_diffusion.ipynb #6a35a0bb
 class LatentMemory:
     "What a frozen autoencoder said of pictures that it has met, in half precision."
@@ -352,6 +302,75 @@ class Latents(nn.Module):
         self.mean.lerp_(latents.mean((0, 2, 3))[:, None, None], share)
         self.std.lerp_(latents.var((0, 2, 3)).mean().sqrt(), share)
 
+# %% ../../nbs/53_diffusion.ipynb #f896d7aa
+def target(schedule: DDPMScheduler, prediction: str, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    "What a perfect guess would be, at times t (b,)."
+    if prediction == "sample": return latents
+    if prediction == "epsilon": return noise
+    return schedule.get_velocity(latents, noise, t)
+
+
+def velocity_weight(schedule: DDPMScheduler, t: Tensor, most: float = 5.0) -> Tensor:  # (b, 1, 1, 1)
+    "What turns a squared error of clean latents into one of the velocity; not above `most`."
+    noise = 1 - schedule.alphas_cumprod.to(t.device)[t]
+    return (1 / noise.clamp(min=1 / most))[:, None, None, None]
+
+# %% ../../nbs/53_diffusion.ipynb #d3a70f97
+def make_plan(
+    cfg: PainterConfig,
+    pixels: Tensor,  # (3, H, W) the picture
+    boxes: np.ndarray,   # (n, 4) xyxy, in fractions of it
+    labels: Sequence[int],  # n classes
+) -> Tensor:         # (plan, g, g)
+    "What lies in each square of cells: its class as a code, its colour, and which part of the object it is. Ours."
+    g, (_, h, w) = cfg.size // (cfg.shrink * cfg.cells), pixels.shape
+    plan, middle = torch.zeros(cfg.plan, g, g), (torch.arange(g) + 0.5) / g
+    sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
+    for k in np.argsort(sizes)[::-1] if cfg.plan else ():  # small things in front
+        x0, y0, x1, y1 = boxes[k].tolist()
+        rows, columns = slice(int(y0 * g), math.ceil(y1 * g)), slice(int(x0 * g), math.ceil(x1 * g))
+        inner = pixels[:, int((0.75 * y0 + 0.25 * y1) * h) : math.ceil((0.25 * y0 + 0.75 * y1) * h),
+                       int((0.75 * x0 + 0.25 * x1) * w) : math.ceil((0.25 * x0 + 0.75 * x1) * w)]
+        said = torch.cat([_code(int(labels[k]), cfg.plan - 5), inner.mean((1, 2))])
+        plan[:-2, rows, columns] = said[:, None, None]
+        plan[-2, rows, columns] = ((middle[rows] - y0) / (y1 - y0) * 2 - 1)[:, None]
+        plan[-1, rows, columns] = ((middle[columns] - x0) / (x1 - x0) * 2 - 1)[None]
+    return PLAN_SCALE * plan
+
+
+def _code(label: int, n: int) -> Tensor:  # (n,)
+    "A direction of its own for each class, of spread 1."
+    code = torch.randn(n, generator=torch.Generator().manual_seed(label))
+    return code / code.square().mean().sqrt()
+
+
+PLAN_SCALE = 2.0  # plans are louder than latents, so that they come out of the noise first
+
+
+def planned_cells(plans: Tensor, cells: int) -> Tensor:  # (b, plan, g, g) -> (b, 1, h, w) bool
+    "The latent cells of objects."
+    return plans.any(1, keepdim=True).repeat_interleave(cells, -1).repeat_interleave(cells, -2)
+
+# %% ../../nbs/53_diffusion.ipynb #3c8c8473
+def heavier(
+    cells: Tensor,  # (b, 1, h, w) bool: those that count more
+    more: float,    # by so much
+) -> Tensor:        # (b, 1, h, w), of mean 1
+    "What each cell's error counts. Ours."
+    weights = 1 + more * cells
+    return weights / weights.mean()
+
+
+def changes(
+    before: Tensor,  # (b, c, h, w) latents of the picture to edit
+    after: Tensor,   # (b, c, h, w) of what it should become
+) -> Tensor:         # (b, 1, h, w) bool
+    "The cells that an edit changes."
+    return (after - before).abs().mean(1, keepdim=True) > CHANGED
+
+
+CHANGED = 0.3  # mean absolute difference of a cell's numbers, from which on it counts as changed
+
 # %% ../../nbs/53_diffusion.ipynb #f5e957c0
 class Denoiser(Latents):
     "The half that learns: a UNet to draw, one to edit, steered by tokens (b, t, width)."
@@ -371,7 +390,8 @@ class Denoiser(Latents):
         if self.begun: return
         state, first = self.unet.state_dict(), self.editor.conv_in.weight
         own, c = state.pop("conv_in.weight"), self.cfg.latent_channels * self.cfg.cells**2
-        first[:, :c], first[:, c : 2 * c], first[:, 2 * c :] = own[:, :c], 0, own[:, c + self.cfg.plan :]
+        first[:, :c], first[:, c : 2 * c] = own[:, :c], 0
+        first[:, 2 * c :] = own[:, c + self.cfg.plan :]
         for name in ("conv_out.weight", "conv_out.bias"): state[name] = state[name][:c]
         self.editor.load_state_dict(state, strict=False)
         self.begun.fill_(True)
@@ -410,33 +430,19 @@ class Denoiser(Latents):
             before = self.encode(source, recall=True)
             weight = heavier(changes(before, latents), self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
-        elif plans is not None: weight = heavier(self._planned(plans), self.cfg.object_weight)
+        elif plans is not None:
+            weight = heavier(planned_cells(plans, self.cfg.cells), self.cfg.object_weight)
         t, c = spread_times(b, self.cfg.noise_steps, pixels.device), self.cfg.latent_channels
         planned, known = self.cfg.plan and not edits, None
         if planned: latents, known = self._with_plan(latents, plans)
         noise = torch.randn_like(latents)
         noisy = self.schedule.add_noise(latents, noise, t)
         if planned: noisy[:, c:] = torch.where(known, noisy[:, c:], noise[:, c:])
-        error = (self.predict(noisy, t, tokens, seen) - self._wanted(latents, noise, t)) ** 2
-        if self.cfg.prediction == "sample": weight = weight * self._clear(t)
-        loss = (weight * error[:, :c]).mean()
-        return loss + (weight * known * error[:, c:]).mean() if planned else loss
-
-    def _wanted(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        "What a perfect guess would be."
-        if self.cfg.prediction == "sample": return latents
-        if self.cfg.prediction == "epsilon": return noise
-        return self.schedule.get_velocity(latents, noise, t)
-
-    def _clear(self, t: Tensor, most: float = 5.0) -> Tensor:  # (b, 1, 1, 1)
-        "What an error of clean latents is as one of the velocity, squared; not above `most`."
-        noise = 1 - self.schedule.alphas_cumprod.to(t.device)[t]
-        return (1 / noise.clamp(min=1 / most))[:, None, None, None]
-
-    def _planned(self, plans: Tensor) -> Tensor:  # (b, 1, h, w) bool
-        "The latent cells of objects."
-        objects, n = plans.any(1, keepdim=True), self.cfg.cells
-        return objects.repeat_interleave(n, -1).repeat_interleave(n, -2)
+        if self.cfg.prediction == "sample": weight = weight * velocity_weight(self.schedule, t)
+        wanted = target(self.schedule, self.cfg.prediction, latents, noise, t)
+        error = weight * (self.predict(noisy, t, tokens, seen) - wanted) ** 2
+        loss = error[:, :c].mean()
+        return loss + (known * error[:, c:]).mean() if planned else loss
 
     def _with_plan(self, latents: Tensor, plans: Tensor | None) -> tuple[Tensor, Tensor]:
         "(b, c + c', h, w) latents and plan; (b, 1, 1, 1) where the plan is known, and not dropped."
