@@ -50,18 +50,18 @@ def to_pictures(
 class PainterConfig:
     "Sizes of what draws; the defaults are those of `.mini()`."
 
-    size: int = 128                      # side of a picture in pixels
-    latent_channels: int = 16
+    size: int = 96                       # side of a picture in pixels
+    latent_channels: int = 4
     patch: int = 2                       # side of the squares of pixels that the autoencoder sees as one
-    vae_channels: tuple = (32, 64, 96)   # autoencoder, finest first; each step halves the grid
+    vae_channels: tuple = (48, 96)       # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                  # convolution blocks per step
-    cells: int = 2                       # side of the squares of latent cells that a UNet sees as one
+    cells: int = 1                       # side of the squares of latent cells that a UNet sees as one
     waves: int = 4                       # cosines along each side, which tell a UNet where a cell lies
     plan: int = 12                       # numbers with which the drawing UNet says what lies in a square; 0: none
     plan_drop: float = 0.1               # share of pictures drawn without one
-    channels: tuple = (128, 128)         # UNet, as above
+    channels: tuple = (64, 96, 128)      # UNet, as above
     layers: int = 1
-    plain: int = 0                       # UNet steps without attention, from the coarse end
+    attention: tuple = (False, True, True)  # which steps of the UNet have it
     heads: int = 4
     groups: int = 4                      # of all group norms
     width: int = 192                     # of the tokens that steer the UNet
@@ -69,8 +69,8 @@ class PainterConfig:
     noise_steps: int = 1000
     prediction: str = "sample"           # or "epsilon", "v_prediction": see the lesson
     latent_std: float = 1.0              # of fresh latents; training notes the true value
-    kl_weight: float = 1e-5              # pulls latents towards a normal distribution, gently
-    window: int = 64                     # side of what the autoencoder learns from, in pixels
+    kl_weight: float = 1e-2              # pulls latents towards a normal distribution
+    window: int = 48                     # side of what the autoencoder learns from, in pixels
     drop: float = 0.1                    # share of pictures drawn without text, for guidance
     edit_drop: float = 0.05              # edits without text, without picture, without both
     object_weight: float = 4.0           # so much more weigh the cells of objects, where they are known: ours
@@ -92,7 +92,7 @@ class PainterConfig:
     def tiny(cls, **changes):
         "The size for tests: 16 pixels, latents of 8 x 8."
         return cls(**dict(dict(size=16, window=8, latent_channels=4, patch=1, plan=0, vae_channels=(8, 16),
-                               heads=2, channels=(16, 24), width=32, tokens=16), **changes))
+                               heads=2, channels=(16, 24), attention=(True, True), width=32, tokens=16), **changes))
 
     @classmethod
     def mini(cls, **changes): return cls(**changes)
@@ -102,7 +102,7 @@ class PainterConfig:
         "Stable Diffusion 1.5 and, with eight channels, InstructPix2Pix."
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
-            cells=1, waves=0, plan=0, plain=1, channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
+            cells=1, waves=0, plan=0, attention=(True, True, True, False), channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
             latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, object_weight=0.0, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
@@ -115,6 +115,8 @@ def _check_painter(cfg) -> None:
     for name in ("vae_channels", "channels"):
         if wrong := [c for c in getattr(cfg, name) if c % cfg.groups]:
             raise ValueError(f"{name} {wrong[0]} is not a multiple of groups {cfg.groups}")
+    if len(cfg.attention) != len(cfg.channels):
+        raise ValueError(f"attention {cfg.attention} for channels {cfg.channels}: accepted is one for each")
     if cfg.cells < 1 or cfg.waves < 0:
         raise ValueError(f"cells {cfg.cells} and waves {cfg.waves}: accepted are whole numbers from 1, and from 0")
     if cfg.plan and (cfg.plan <= 5 or cfg.plan % cfg.cells**2):
@@ -180,13 +182,13 @@ def make_unet(
     edits: bool = False,  # it has a picture to look at, and no plan
 ) -> UNet2DConditionModel:
     "Guesses what `cfg.prediction` names, from noisy latents, a time and tokens."
-    seeing, own = len(cfg.channels) - cfg.plain, cfg.latent_channels if edits else cfg.drawn
+    own = cfg.latent_channels if edits else cfg.drawn
     sees = own + cfg.latent_channels if edits else own
     unet = UNet2DConditionModel(
         sample_size=cfg.size // (cfg.shrink * cfg.cells), in_channels=sees * cfg.cells**2 + 2 * cfg.waves,
         out_channels=own * cfg.cells**2, layers_per_block=cfg.layers,
-        down_block_types=("CrossAttnDownBlock2D",) * seeing + ("DownBlock2D",) * cfg.plain,
-        up_block_types=("UpBlock2D",) * cfg.plain + ("CrossAttnUpBlock2D",) * seeing,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in cfg.attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in cfg.attention[::-1]),
         block_out_channels=tuple(cfg.channels), norm_num_groups=cfg.groups,
         cross_attention_dim=cfg.width, attention_head_dim=cfg.heads)  # sic: the number of heads
     return unet.to(memory_format=torch.channels_last)
@@ -262,25 +264,21 @@ class Latents(nn.Module):
         "Its way back."
         return F.pixel_shuffle(self.vae.decode(latents).sample, self.cfg.patch)
 
-    def moments(self, pixels: Tensor) -> Tensor:
-        "(b, 2 c, h, w): mean and spread of the autoencoder's guess at each number."
-        guess = self.guess(pixels)
-        return torch.cat([guess.mean.float(), guess.std.float()], 1)
+    def likeliest(self, pixels: Tensor) -> Tensor:
+        "(b, c, h, w): the middle of the autoencoder's guess, as it is."
+        return self.guess(pixels).mean.float()
 
     @torch.no_grad()
     def encode(
         self,
         pixels: Tensor,  # (b, 3, H, W)
-        sample: bool = False,  # drawn at random, not the likeliest
         recall: bool = False,  # on a CPU, with a frozen autoencoder: see `LatentMemory`
     ) -> Tensor:         # (b, c, h, w)
-        "Latents of pixels."
+        "Latents of pixels: the likeliest, not drawn at random."
         check_size(height=pixels.shape[-2], width=pixels.shape[-1])
         learns = any(p.requires_grad for p in self.vae.parameters())
         recall = recall and pixels.device.type == "cpu" and not learns
-        said = self.memory(self.moments, pixels) if recall else self.moments(pixels)
-        latents, std = said.chunk(2, 1)
-        if sample: latents = latents + std * torch.randn(std.shape, device=std.device)
+        latents = self.memory(self.likeliest, pixels) if recall else self.likeliest(pixels)
         return (latents - self.mean) / self.std
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -291,11 +289,10 @@ class Latents(nn.Module):
         "How far pixels come back changed, and how far latents are from a normal distribution."
         pixels = busy_windows(pixels, self.cfg.window)
         guess = self.guess(pixels)
-        latents = guess.sample()
         if self.training:
             self.memory.forget()
-            self._note(latents.detach().float())
-        kl, again = guess.kl().mean() / latents[0].numel(), self.again(latents)
+            self._note(guess.mean.detach().float())
+        kl, again = guess.kl().mean() / guess.mean[0].numel(), self.again(guess.sample())
         return {"pixels": F.l1_loss(again, pixels) + F.mse_loss(again, pixels),
                 "kl": self.cfg.kl_weight * kl}
 
@@ -321,23 +318,31 @@ def velocity_weight(schedule: DDPMScheduler, t: Tensor, most: float = 5.0) -> Te
 def make_plan(
     cfg: PainterConfig,
     pixels: Tensor,  # (3, H, W) the picture
-    boxes: np.ndarray,   # (n, 4) xyxy, in fractions of it
+    masks: np.ndarray,   # (n, m, m) which share of each place n objects cover
     labels: Sequence[int],  # n classes
 ) -> Tensor:         # (plan, g, g)
     "What lies in each square of cells: its class as a code, its colour, and which part of the object it is. Ours."
-    g, (_, h, w) = cfg.size // (cfg.shrink * cfg.cells), pixels.shape
-    plan, middle = torch.zeros(cfg.plan, g, g), (torch.arange(g) + 0.5) / g
-    sizes = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes]
-    for k in np.argsort(sizes)[::-1] if cfg.plan else ():  # small things in front
-        x0, y0, x1, y1 = boxes[k].tolist()
-        rows, columns = slice(int(y0 * g), math.ceil(y1 * g)), slice(int(x0 * g), math.ceil(x1 * g))
-        inner = pixels[:, int((0.75 * y0 + 0.25 * y1) * h) : math.ceil((0.25 * y0 + 0.75 * y1) * h),
-                       int((0.75 * x0 + 0.25 * x1) * w) : math.ceil((0.25 * x0 + 0.75 * x1) * w)]
-        said = torch.cat([_code(int(labels[k]), cfg.plan - 5), inner.mean((1, 2))])
-        plan[:-2, rows, columns] = said[:, None, None]
-        plan[-2, rows, columns] = ((middle[rows] - y0) / (y1 - y0) * 2 - 1)[:, None]
-        plan[-1, rows, columns] = ((middle[columns] - x0) / (x1 - x0) * 2 - 1)[None]
-    return PLAN_SCALE * plan
+    g, plan = cfg.size // (cfg.shrink * cfg.cells), []
+    if not cfg.plan or not len(labels): return torch.zeros(cfg.plan, g, g)
+    cover = F.adaptive_avg_pool2d(torch.as_tensor(masks, dtype=torch.float32), g)  # (n, g, g)
+    colours = torch.einsum("ngh,cgh->nc", cover**2, F.adaptive_avg_pool2d(pixels, g))
+    colours = colours / (cover**2).sum((1, 2))[:, None].clamp(min=1e-6)
+    codes = torch.stack([_code(int(k), cfg.plan - 5) for k in labels])
+    said = torch.cat([codes, 2 * colours], 1)[:, :, None, None].expand(-1, -1, g, g)
+    said = torch.cat([said, 2 * _parts(cover)], 1)  # colours and parts as loud as codes
+    return PLAN_SCALE * (cover[:, None] * said).sum(0)
+
+
+def _parts(cover: Tensor) -> Tensor:  # (n, g, g) -> (n, 2, g, g)
+    "How far each place is from the middle of an object, down and across: in half spreads of it."
+    middle, total = torch.arange(cover.shape[-1]) + 0.5, cover.sum((1, 2)).clamp(min=1e-6)[:, None]
+    sides = []
+    for share in (cover.sum(2), cover.sum(1)):  # (n, g) each
+        mean = (share * middle).sum(1, keepdim=True) / total
+        far = middle - mean  # (n, g)
+        spread = ((share * far**2).sum(1, keepdim=True) / total).sqrt().clamp(min=0.3)
+        sides.append(far / (2 * spread))
+    return torch.stack([sides[0][:, :, None].expand_as(cover), sides[1][:, None].expand_as(cover)], 1)
 
 
 def _code(label: int, n: int) -> Tensor:  # (n,)
@@ -346,7 +351,7 @@ def _code(label: int, n: int) -> Tensor:  # (n,)
     return code / code.square().mean().sqrt()
 
 
-PLAN_SCALE = 2.0  # plans are louder than latents, so that they come out of the noise first
+PLAN_SCALE = 3.0  # plans are louder than latents, so that they come out of the noise first
 
 
 def planned_cells(plans: Tensor, cells: int) -> Tensor:  # (b, plan, g, g) -> (b, 1, h, w) bool
@@ -424,7 +429,7 @@ class Denoiser(Latents):
         weigh more, and of an edit what changes."""
         edits, b = source is not None, len(pixels)
         if edits: self.begin_editor()
-        latents, weight = self.encode(pixels, sample=True, recall=True), 1.0
+        latents, weight = self.encode(pixels, recall=True), 1.0
         rate = self.cfg.edit_drop if edits else self.cfg.drop
         mute, blind = drop_conditions(b, rate, edits, pixels.device)
         tokens, seen = torch.where(mute[:, None, None], self.nothing, tokens), None
@@ -444,7 +449,7 @@ class Denoiser(Latents):
         wanted = target(self.schedule, self.cfg.prediction, latents, noise, t)
         error = weight * (self.predict(noisy, t, tokens, seen) - wanted) ** 2
         loss = error[:, :c].mean()
-        return loss + (known * error[:, c:]).mean() if planned else loss
+        return loss + (known * error[:, c:]).mean() / PLAN_SCALE**2 if planned else loss
 
     def _with_plan(self, latents: Tensor, plans: Tensor | None) -> tuple[Tensor, Tensor]:
         "(b, c + c', h, w) latents and plan; (b, 1, 1, 1) where the plan is known, and not dropped."

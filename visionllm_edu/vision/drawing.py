@@ -125,7 +125,7 @@ class PictureSample:
     picture: Image.Image
     text: str = ""
     source: Image.Image | None = None
-    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))  # xyxy of its objects, in fractions
+    masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1)))  # (n, m, m) where its objects are: `make_plan`
     labels: Sequence[int] = ()  # their classes
 
 
@@ -181,7 +181,7 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             [s.task for s in samples], pixels,
             self.text_encoder.ids([s.text for s in samples], cut=True),
             to_pixels([s.picture if s.source is None else s.source for s in samples], size),
-            torch.stack([make_plan(cfg, x, s.boxes, s.labels) for x, s in zip(pixels, samples)]))
+            torch.stack([make_plan(cfg, x, s.masks, s.labels) for x, s in zip(pixels, samples)]))
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
         "The terms by name, each weighted by its share of the batch."
