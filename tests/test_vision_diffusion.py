@@ -6,8 +6,9 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 import numpy as np
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_plan,
-    make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels, velocity_weight,
+    Denoiser, LatentMemory, Latents, PLAN_SCALE, Painter, PainterConfig, busy_windows, cosines,
+    make_plan, make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
+    velocity_weight,
 )
 
 
@@ -33,12 +34,11 @@ def test_settings_must_fit():
     with pytest.raises(ValueError, match="size is 60; accepted are multiples of 8"): PainterConfig(size=60)
     with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(98, 200))
     with pytest.raises(ValueError, match="edit_drop 0.5"): PainterConfig(edit_drop=0.5)
-    with pytest.raises(ValueError, match="cells 0 and waves 4: accepted"): PainterConfig(cells=0)
-    for wrong in (4, 14):
-        with pytest.raises(ValueError, match=f"plan {wrong}: accepted are 0, and multiples of 4 above 5"): PainterConfig(plan=wrong)
-    with pytest.raises(ValueError, match="size 120 is not a multiple of the 16 pixels of a square"): PainterConfig(size=120)
+    with pytest.raises(ValueError, match="waves -1: accepted"): PainterConfig(waves=-1)
+    with pytest.raises(ValueError, match="plan 4: accepted are 0, and whole numbers above 5"): PainterConfig(plan=4)
+    with pytest.raises(ValueError, match="accepted is one for each"): PainterConfig(attention=(True,))
     with pytest.raises(ValueError, match="prediction 'noise'; accepted"): PainterConfig(prediction="noise")
-    with pytest.raises(ValueError, match="window 24 is not a multiple of the 16 pixels of a cell"): PainterConfig(window=24, patch=4)
+    with pytest.raises(ValueError, match="window 40 is not a multiple of the 16 pixels of a cell"): PainterConfig(window=40, patch=8)
 
 
 # nbs/53_diffusion.ipynb, cell dd06a412
@@ -111,29 +111,26 @@ def test_editor_begins_as_unet():
     assert bool(painter.begun)
     painter = Denoiser(PainterConfig.tiny(plan=12)).eval()
     painter.begin_editor()
-    drawn = painter.predict(torch.cat([z, torch.zeros(2, 3, 8, 8)], 1), torch.tensor(9), tokens)[:, :4]
+    drawn = painter.predict(torch.cat([z, torch.zeros(2, 12, 8, 8)], 1), torch.tensor(9), tokens)[:, :4]
     torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
 
 
 # nbs/53_diffusion.ipynb, cell 5272d05a
-def test_squares_of_cells_are_one():
+def test_a_unet_is_told_where():
     painter, t, tokens = tiny(Denoiser), torch.tensor([9, 500]), torch.randn(2, 16, 32)
     z, seen = torch.randn(2, 2, 4, 8, 12)
-    def squares(x):  # the UNet's view, in the open: each channel of a square's four cells is a channel
-        return torch.stack([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 2).flatten(1, 2)
-    where = cosines(4, 6, 4)
-    assert where.shape == (8, 4, 6)
-    torch.testing.assert_close(where[1, :, 0], torch.tensor([0.125, 0.375, 0.625, 0.875]).mul(2 * torch.pi).cos())
-    torch.testing.assert_close(where[4:, :3], cosines(3, 6, 4)[4:])
+    where = cosines(8, 12, 4)
+    assert where.shape == (8, 8, 12)
+    torch.testing.assert_close(cosines(4, 6, 4)[1, :, 0], torch.tensor([0.125, 0.375, 0.625, 0.875]).mul(2 * torch.pi).cos())
+    torch.testing.assert_close(where[4:, :3], cosines(3, 12, 4)[4:])
     where = where.expand(2, -1, -1, -1)
     with torch.no_grad():
-        drawn = painter.unet(torch.cat([squares(z), where], 1), t, tokens).sample
-        edited = painter.editor(torch.cat([squares(z), squares(seen), where], 1), t, tokens).sample
-        torch.testing.assert_close(squares(painter.predict(z, t, tokens)), drawn)
-        torch.testing.assert_close(squares(painter.predict(z, t, tokens, seen)), edited)
-        odd = painter.predict(z[..., :7, :11], t, tokens)                 # pictures of 56 and 88 pixels
-        assert odd.shape == (2, 4, 7, 11)
-        plain = Denoiser(PainterConfig.tiny(cells=1, waves=0))
+        drawn = painter.unet(torch.cat([z, where], 1), t, tokens).sample
+        edited = painter.editor(torch.cat([z, seen, where], 1), t, tokens).sample
+        torch.testing.assert_close(painter.predict(z, t, tokens), drawn)
+        torch.testing.assert_close(painter.predict(z, t, tokens, seen), edited)
+        assert painter.predict(z[..., :7, :11], t, tokens).shape == (2, 4, 7, 11)  # odd sides
+        plain = Denoiser(PainterConfig.tiny(waves=0))
         torch.testing.assert_close(plain.predict(z, t, tokens), plain.unet(z, t, tokens).sample)
 
 
@@ -146,7 +143,7 @@ def test_patches_of_pixels_are_one_cell():
         z = painter.encode(torch.zeros(2, 3, 16, 24))
         assert z.shape == (2, 4, 4, 6) and painter.decode(z).shape == (2, 3, 16, 24)
     with torch.device("meta"): mini = Latents(PainterConfig.mini())
-    assert mini.encode(torch.empty(1, 3, 128, 128, device="meta")).shape == (1, 10, 16, 16)
+    assert mini.encode(torch.empty(1, 3, 96, 96, device="meta")).shape == (1, 4, 24, 24)
 
 
 # nbs/53_diffusion.ipynb, cell 2b0b675a
@@ -190,24 +187,28 @@ def test_noise_loss_by_hand():
 
 # nbs/53_diffusion.ipynb, cell 730ba3f5
 def test_a_plan_says_what_lies_where():
-    cfg = PainterConfig.tiny(plan=12)  # 8 x 8 cells, 4 x 4 squares
-    pixels = to_pixels(scenes(2), 16)
+    cfg = PainterConfig.tiny(plan=12)  # 8 x 8 cells
+    pixels, masks = to_pixels(scenes(2), 16), np.zeros((2, 8, 8))
     pixels[0, :, 4:12, 8:16] = torch.tensor([1.0, -1.0, 0.5])[:, None, None]
-    plan = make_plan(cfg, pixels[0], np.array([[0.5, 0.25, 1.0, 0.75], [0.0, 0.0, 1.0, 1.0]]), [3, 7])
-    assert plan.shape == (12, 4, 4)
-    torch.testing.assert_close(plan[7:10, 1, 2] / 2, torch.tensor([1.0, -1.0, 0.5]))     # the small one is in front
-    assert torch.equal(plan[:7, 1:3, 2:], plan[:7, 1:2, 2:3].expand(7, 2, 2)) and not torch.equal(plan[:7, 1, 2], plan[:7, 0, 0])
-    torch.testing.assert_close(plan[10:, 1, 2] / 2, torch.tensor([-0.5, -0.5]))
-    torch.testing.assert_close(plan[10:, 3, 3] / 2, torch.tensor([0.75, 0.75]))
-    assert not make_plan(cfg, pixels[0], np.zeros((0, 4)), []).any()
-    assert make_plan(PainterConfig.tiny(), pixels[0], np.ones((1, 4)), [3]).shape == (0, 4, 4)
+    masks[0, 2:6, 4:], masks[1, 0, :2], masks[1, 0, 2] = 1, 1, 0.5
+    plan = make_plan(cfg, pixels[0], masks, [3, 7]) / PLAN_SCALE
+    assert plan.shape == (12, 8, 8) and torch.equal(plan.any(0), torch.from_numpy(masks.any(0)))
+    torch.testing.assert_close(plan[7:10, 3, 5] / 2, torch.tensor([1.0, -1.0, 0.5]))     # the mean colour of the object
+    assert torch.equal(plan[:7, 2:6, 4:], plan[:7, 2:3, 4:5].expand(7, 4, 4)) and not torch.equal(plan[:7, 2, 4], plan[:7, 0, 0])
+    torch.testing.assert_close(plan[:10, 0, 2] * 2, plan[:10, 0, 0])                     # half covered, half as loud
+    far = torch.tensor([-1.5, -0.5, 0.5, 1.5]) / 1.25**0.5                               # from the middle, in half spreads
+    torch.testing.assert_close(plan[10, 2:6, 4], far)
+    torch.testing.assert_close(plan[11, 2, 4:], far)
+    assert not make_plan(cfg, pixels[0], np.zeros((0, 4, 4)), []).any()
+    torch.testing.assert_close(make_plan(cfg, pixels[0], masks.repeat(2, 1).repeat(2, 2), [3, 7]) / PLAN_SCALE, plan)  # finer masks
+    assert make_plan(PainterConfig.tiny(), pixels[0], np.ones((1, 4, 4)), [3]).shape == (0, 8, 8)
 
 
 # nbs/53_diffusion.ipynb, cell ec3519e0
 def test_plans_are_guessed_with_the_latents():
     painter = Denoiser(PainterConfig.tiny(plan=12, plan_drop=0.0, drop=0.0)).eval()
     pixels, tokens = to_pixels(scenes(2), 16), torch.randn(2, 16, 32)
-    plans = torch.stack([make_plan(painter.cfg, pixels[0], np.array([[0.0, 0.0, 1.0, 1.0]]), [7]), torch.zeros(12, 4, 4)])
+    plans = torch.stack([make_plan(painter.cfg, pixels[0], np.ones((1, 8, 8)), [7]), torch.zeros(12, 8, 8)])
     torch.manual_seed(5)
     told = painter.noise_loss(pixels, tokens, plans=plans)
     torch.manual_seed(5)
@@ -215,11 +216,11 @@ def test_plans_are_guessed_with_the_latents():
     torch.manual_seed(5)
     x = (painter.vae.encode(pixels).latent_dist.mode() - painter.mean) / painter.std
     torch.rand(2), (t := spread_times(2, 1000)), torch.rand(2, 1, 1, 1)     # the dice of `noise_loss`, in its order
-    x, noise = torch.cat([x, torch.nn.functional.pixel_shuffle(plans, 2)], 1), torch.randn(2, 7, 8, 8)
+    x, noise = torch.cat([x, plans], 1), torch.randn(2, 16, 8, 8)
     noisy, clear = painter.schedule.add_noise(x, noise, t), velocity_weight(painter.schedule, t)
     heavy = torch.tensor([5.0, 1.0])[:, None, None, None] / 3               # all of the first is object, nothing of the second
     off = heavy * clear * (painter.predict(noisy, t, tokens) - x) ** 2
-    torch.testing.assert_close(told, off[:, :4].mean() + off[:, 4:].mean())
+    torch.testing.assert_close(told, off[:, :4].mean() + off[:, 4:].mean() / PLAN_SCALE**2)
     guess = painter.predict(torch.cat([noisy[:, :4], noise[:, 4:]], 1), t, tokens)
     torch.testing.assert_close(untold, (clear * (guess - x)[:, :4] ** 2).mean())
 
@@ -278,7 +279,7 @@ def test_bad_requests():
 def test_plans_are_left_out_of_pictures():
     painter, tokens = Painter(PainterConfig.tiny(plan=12)).eval(), torch.randn(2, 16, 32)
     few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
-    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [7, 7] and painter.draw(tokens, **few)[0].size == (16, 16)
+    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [16, 16] and painter.draw(tokens, **few)[0].size == (16, 16)
     painter.begin_editor()                                            # who edits sees a picture, and plans nothing
     assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
     assert [x.shape[1] for _, x, _ in painter.path(tokens, torch.randn(2, 4, 8, 8), **few)] == [4, 4]

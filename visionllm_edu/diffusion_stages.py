@@ -139,7 +139,7 @@ PAINTER_MINUTES = 210.0  # of all stages together
 def diffusion_stages(
     minutes: float = PAINTER_MINUTES,
     seed: int = 0,
-    batch_size: int = 16,  # of windows; a step draws four times as many pictures, or edits twice as many
+    batch_size: int = 16,  # of windows; a step draws or edits twice as many pictures
 ) -> dict[str, Recipe]:
     "The stages of `LatentDiffusion` by name; `train_stages(..., course=DIFFUSION)` runs them."
     share = minutes / PAINTER_MINUTES
@@ -149,8 +149,8 @@ def diffusion_stages(
             {"reconstruct": 1.0}, batch_size, minutes=40 * share, settings={"lr": 2e-3},
             frozen=("painter.unet", "painter.editor", "text_encoder"), **common),
         "1-draw": Recipe(
-            {"draw_few": 2.0, "draw": 1.0}, 4 * batch_size, minutes=110 * share,
-            settings={"lr": 1.5e-3}, frozen=("painter.vae", "painter.editor"), **common),
+            {"draw_few": 2.0, "draw": 1.0}, 2 * batch_size, minutes=110 * share,
+            settings={"lr": 1e-3}, frozen=("painter.vae", "painter.editor"), **common),
         "2-edit": Recipe(
             {"edit": 3.0, "draw_few": 2 / 3, "draw": 1 / 3}, 2 * batch_size, minutes=60 * share,
             settings={"lr": 1e-3}, language_rate=0.2, frozen=("painter.vae",), **common)}

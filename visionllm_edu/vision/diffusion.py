@@ -55,9 +55,8 @@ class PainterConfig:
     patch: int = 2                       # side of the squares of pixels that the autoencoder sees as one
     vae_channels: tuple = (48, 96)       # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                  # convolution blocks per step
-    cells: int = 1                       # side of the squares of latent cells that a UNet sees as one
     waves: int = 4                       # cosines along each side, which tell a UNet where a cell lies
-    plan: int = 12                       # numbers with which the drawing UNet says what lies in a square; 0: none
+    plan: int = 12                       # numbers with which the drawing UNet says what lies in a cell; 0: none
     plan_drop: float = 0.1               # share of pictures drawn without one
     channels: tuple = (64, 96, 128)      # UNet, as above
     layers: int = 1
@@ -85,8 +84,8 @@ class PainterConfig:
 
     @property
     def drawn(self) -> int:
-        "Numbers of a latent cell, when one draws: its share of the plan included."
-        return self.latent_channels + self.plan // self.cells**2
+        "Numbers of a latent cell, when one draws: the plan included."
+        return self.latent_channels + self.plan
 
     @classmethod
     def tiny(cls, **changes):
@@ -102,7 +101,7 @@ class PainterConfig:
         "Stable Diffusion 1.5 and, with eight channels, InstructPix2Pix."
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
-            cells=1, waves=0, plan=0, attention=(True, True, True, False), channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
+            waves=0, plan=0, attention=(True, True, True, False), channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
             latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, object_weight=0.0, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
@@ -117,12 +116,8 @@ def _check_painter(cfg) -> None:
             raise ValueError(f"{name} {wrong[0]} is not a multiple of groups {cfg.groups}")
     if len(cfg.attention) != len(cfg.channels):
         raise ValueError(f"attention {cfg.attention} for channels {cfg.channels}: accepted is one for each")
-    if cfg.cells < 1 or cfg.waves < 0:
-        raise ValueError(f"cells {cfg.cells} and waves {cfg.waves}: accepted are whole numbers from 1, and from 0")
-    if cfg.plan and (cfg.plan <= 5 or cfg.plan % cfg.cells**2):
-        raise ValueError(f"plan {cfg.plan}: accepted are 0, and multiples of {cfg.cells**2} above 5")
-    if cfg.plan and cfg.size % (cfg.shrink * cfg.cells):
-        raise ValueError(f"size {cfg.size} is not a multiple of the {cfg.shrink * cfg.cells} pixels of a square of cells")
+    if cfg.waves < 0: raise ValueError(f"waves {cfg.waves}: accepted are whole numbers from 0")
+    if cfg.plan and cfg.plan <= 5: raise ValueError(f"plan {cfg.plan}: accepted are 0, and whole numbers above 5")
     if wrong := [c for c in cfg.channels if c % cfg.heads]:
         raise ValueError(f"channels {wrong[0]} is not a multiple of heads {cfg.heads}")
     if cfg.prediction not in ("epsilon", "v_prediction", "sample"):
@@ -185,8 +180,8 @@ def make_unet(
     own = cfg.latent_channels if edits else cfg.drawn
     sees = own + cfg.latent_channels if edits else own
     unet = UNet2DConditionModel(
-        sample_size=cfg.size // (cfg.shrink * cfg.cells), in_channels=sees * cfg.cells**2 + 2 * cfg.waves,
-        out_channels=own * cfg.cells**2, layers_per_block=cfg.layers,
+        sample_size=cfg.size // cfg.shrink, in_channels=sees + 2 * cfg.waves,
+        out_channels=own, layers_per_block=cfg.layers,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in cfg.attention),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in cfg.attention[::-1]),
         block_out_channels=tuple(cfg.channels), norm_num_groups=cfg.groups,
@@ -321,8 +316,8 @@ def make_plan(
     masks: np.ndarray,   # (n, m, m) which share of each place n objects cover
     labels: Sequence[int],  # n classes
 ) -> Tensor:         # (plan, g, g)
-    "What lies in each square of cells: its class as a code, its colour, and which part of the object it is. Ours."
-    g, plan = cfg.size // (cfg.shrink * cfg.cells), []
+    "What lies in each cell: its class as a code, its colour, and which part of the object it is. Ours."
+    g = cfg.size // cfg.shrink
     if not cfg.plan or not len(labels): return torch.zeros(cfg.plan, g, g)
     cover = F.adaptive_avg_pool2d(torch.as_tensor(masks, dtype=torch.float32), g)  # (n, g, g)
     colours = torch.einsum("ngh,cgh->nc", cover**2, F.adaptive_avg_pool2d(pixels, g))
@@ -354,9 +349,9 @@ def _code(label: int, n: int) -> Tensor:  # (n,)
 PLAN_SCALE = 3.0  # plans are louder than latents, so that they come out of the noise first
 
 
-def planned_cells(plans: Tensor, cells: int) -> Tensor:  # (b, plan, g, g) -> (b, 1, h, w) bool
-    "The latent cells of objects."
-    return plans.any(1, keepdim=True).repeat_interleave(cells, -1).repeat_interleave(cells, -2)
+def planned_cells(plans: Tensor) -> Tensor:  # (b, plan, g, g) -> (b, 1, g, g) bool
+    "The cells of objects."
+    return plans.any(1, keepdim=True)
 
 # %% ../../nbs/53_diffusion.ipynb #3c8c8473
 def heavier(
@@ -396,7 +391,7 @@ class Denoiser(Latents):
         3.2)."""
         if self.begun: return
         state, first = self.unet.state_dict(), self.editor.conv_in.weight
-        own, c = state.pop("conv_in.weight"), self.cfg.latent_channels * self.cfg.cells**2
+        own, c = state.pop("conv_in.weight"), self.cfg.latent_channels
         first[:, :c], first[:, c : 2 * c] = own[:, :c], 0
         first[:, 2 * c :] = own[:, c + self.cfg.plan :]
         for name in ("conv_out.weight", "conv_out.bias"): state[name] = state[name][:c]
@@ -412,11 +407,9 @@ class Denoiser(Latents):
     ) -> Tensor:         # as `noisy`
         "The clean latents as guessed, or the noise in them, or their velocity: `cfg.prediction`."
         unet, x = (self.unet, noisy) if seen is None else (self.editor, torch.cat([noisy, seen], 1))
-        cells, (h, w) = self.cfg.cells, noisy.shape[-2:]
-        x = F.pixel_unshuffle(F.pad(x, (0, -w % cells, 0, -h % cells)), cells)
         places = cosines(*x.shape[-2:], self.cfg.waves, x.device).to(x.dtype)
         x = torch.cat([x, places.expand(len(x), -1, -1, -1)], 1)
-        return F.pixel_shuffle(unet(x, t, tokens).sample, cells)[..., :h, :w]
+        return unet(x, t, tokens).sample
 
     def noise_loss(
         self,
@@ -438,7 +431,7 @@ class Denoiser(Latents):
             weight = heavier(changes(before, latents), self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
         elif plans is not None:
-            weight = heavier(planned_cells(plans, self.cfg.cells), self.cfg.object_weight)
+            weight = heavier(planned_cells(plans), self.cfg.object_weight)
         t, c = spread_times(b, self.cfg.noise_steps, pixels.device), self.cfg.latent_channels
         planned, known = self.cfg.plan and not edits, None
         if planned: latents, known = self._with_plan(latents, plans)
@@ -456,7 +449,7 @@ class Denoiser(Latents):
         b, c, h, w = latents.shape
         known = torch.rand(b, 1, 1, 1, device=latents.device) >= self.cfg.plan_drop
         if plans is None: plan, known = latents.new_zeros(b, self.cfg.drawn - c, h, w), known & False
-        else: plan = F.pixel_shuffle(plans, self.cfg.cells).to(latents)
+        else: plan = plans.to(latents)
         return torch.cat([latents, plan], 1), known
 
 # %% ../../nbs/53_diffusion.ipynb #7f8e227d
