@@ -6,9 +6,8 @@ Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the note
 import numpy as np
 
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Latents, PLAN_SCALE, Painter, PainterConfig, busy_windows, cosines,
-    make_plan, make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
-    velocity_weight,
+    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_plan,
+    make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels, velocity_weight,
 )
 
 
@@ -191,7 +190,7 @@ def test_a_plan_says_what_lies_where():
     pixels, masks = to_pixels(scenes(2), 16), np.zeros((2, 8, 8))
     pixels[0, :, 4:12, 8:16] = torch.tensor([1.0, -1.0, 0.5])[:, None, None]
     masks[0, 2:6, 4:], masks[1, 0, :2], masks[1, 0, 2] = 1, 1, 0.5
-    plan = make_plan(cfg, pixels[0], masks, [3, 7]) / PLAN_SCALE
+    plan = make_plan(cfg, pixels[0], masks, [3, 7])
     assert plan.shape == (12, 8, 8) and torch.equal(plan.any(0), torch.from_numpy(masks.any(0)))
     torch.testing.assert_close(plan[7:10, 3, 5] / 2, torch.tensor([1.0, -1.0, 0.5]))     # the mean colour of the object
     assert torch.equal(plan[:7, 2:6, 4:], plan[:7, 2:3, 4:5].expand(7, 4, 4)) and not torch.equal(plan[:7, 2, 4], plan[:7, 0, 0])
@@ -200,29 +199,29 @@ def test_a_plan_says_what_lies_where():
     torch.testing.assert_close(plan[10, 2:6, 4], far)
     torch.testing.assert_close(plan[11, 2, 4:], far)
     assert not make_plan(cfg, pixels[0], np.zeros((0, 4, 4)), []).any()
-    torch.testing.assert_close(make_plan(cfg, pixels[0], masks.repeat(2, 1).repeat(2, 2), [3, 7]) / PLAN_SCALE, plan)  # finer masks
+    torch.testing.assert_close(make_plan(cfg, pixels[0], masks.repeat(2, 1).repeat(2, 2), [3, 7]), plan)  # finer masks
     assert make_plan(PainterConfig.tiny(), pixels[0], np.ones((1, 4, 4)), [3]).shape == (0, 8, 8)
 
 
 # nbs/53_diffusion.ipynb, cell ec3519e0
-def test_plans_are_guessed_with_the_latents():
-    painter = Denoiser(PainterConfig.tiny(plan=12, plan_drop=0.0, drop=0.0)).eval()
-    pixels, tokens = to_pixels(scenes(2), 16), torch.randn(2, 16, 32)
-    plans = torch.stack([make_plan(painter.cfg, pixels[0], np.ones((1, 8, 8)), [7]), torch.zeros(12, 8, 8)])
+def test_first_the_plan_then_the_picture():
+    painter = Denoiser(PainterConfig.tiny(plan=12, drop=0.0)).eval()
+    pixels, tokens = to_pixels(scenes(8), 16), torch.randn(8, 16, 32)
+    plans = torch.stack([make_plan(painter.cfg, pixels[0], np.ones((1, 8, 8)), [7]), *torch.zeros(7, 12, 8, 8)])
     torch.manual_seed(5)
-    told = painter.noise_loss(pixels, tokens, plans=plans)
-    torch.manual_seed(5)
-    untold = painter.noise_loss(pixels, tokens)                             # nobody knows: noise is seen, nothing counted
+    loss = painter.noise_loss(pixels, tokens, plans=plans)
     torch.manual_seed(5)
     x = (painter.vae.encode(pixels).latent_dist.mode() - painter.mean) / painter.std
-    torch.rand(2), (t := spread_times(2, 1000)), torch.rand(2, 1, 1, 1)     # the dice of `noise_loss`, in its order
-    x, noise = torch.cat([x, plans], 1), torch.randn(2, 16, 8, 8)
-    noisy, clear = painter.schedule.add_noise(x, noise, t), velocity_weight(painter.schedule, t)
-    heavy = torch.tensor([5.0, 1.0])[:, None, None, None] / 3               # all of the first is object, nothing of the second
-    off = heavy * clear * (painter.predict(noisy, t, tokens) - x) ** 2
-    torch.testing.assert_close(told, off[:, :4].mean() + off[:, 4:].mean() / PLAN_SCALE**2)
-    guess = painter.predict(torch.cat([noisy[:, :4], noise[:, 4:]], 1), t, tokens)
-    torch.testing.assert_close(untold, (clear * (guess - x)[:, :4] ** 2).mean())
+    torch.rand(8)                                                           # the dice for dropping
+    clock, noise = spread_times(8, 2000), torch.randn(8, 16, 8, 8)
+    early, t = clock >= 1000, clock % 1000
+    assert early.sum() == 4
+    noisy = painter.schedule.add_noise(torch.cat([x, plans], 1), noise, t)
+    noisy[early, :4], noisy[~early, 4:] = 0, plans[~early]                  # no picture yet; a plan without noise
+    heavy = torch.tensor([5.0] + [1.0] * 7)[:, None, None, None] / 12 * 8   # all of the first is object, nothing of the others
+    off = heavy * velocity_weight(painter.schedule, t) * (painter.predict(noisy, clock, tokens) - torch.cat([x, plans], 1)) ** 2
+    torch.testing.assert_close(loss, (off[early, 4:].mean() + off[~early, :4].mean()) / 2)
+    with pytest.raises(ValueError, match="a drawing needs its plan"): painter.noise_loss(pixels, tokens)
 
 
 # nbs/53_diffusion.ipynb, cell 56d58e25
@@ -279,7 +278,8 @@ def test_bad_requests():
 def test_plans_are_left_out_of_pictures():
     painter, tokens = Painter(PainterConfig.tiny(plan=12)).eval(), torch.randn(2, 16, 32)
     few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
-    assert [x.shape[1] for _, x, _ in painter.path(tokens, **few)] == [16, 16] and painter.draw(tokens, **few)[0].size == (16, 16)
+    steps = [(t, x.shape[1], bool(x[:, :4].any())) for t, x, _ in painter.path(tokens, **few)]
+    assert steps == [(1999, 16, False), (999, 16, True), (499, 16, True)] and painter.draw(tokens, **few)[0].size == (16, 16)
     painter.begin_editor()                                            # who edits sees a picture, and plans nothing
     assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
     assert [x.shape[1] for _, x, _ in painter.path(tokens, torch.randn(2, 4, 8, 8), **few)] == [4, 4]

@@ -5,13 +5,16 @@ Generated from nbs/53a_drawing.ipynb by make export: do not edit, edit the noteb
 
 from visionllm_edu.vision.drawing import (
     DiffusionConfig, LatentDiffusion, PictureSample, TextEncoder, TextEncoderConfig,
-    make_text_encoder,
+    make_text_encoder, masks_of,
 )
 
 
 # nbs/53a_drawing.ipynb, cell 1f493e92
+import numpy as np
 import pytest
 import torch
+from visionllm_edu.data.coco import load_data
+from visionllm_edu.geometry import segmentation_to_mask
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.toybox.scene import render, split_scene
 from visionllm_edu.vision.diffusion import PainterConfig
@@ -84,6 +87,15 @@ def test_a_batch_is_its_samples():
     with pytest.raises(ValueError, match="unknown task 'paint'"): model.collate([PictureSample("paint", a)])
     with pytest.raises(ValueError, match="is an edit without a picture to change"):
         model.collate([PictureSample("edit", a, "Make it night.")])
+
+
+# nbs/53a_drawing.ipynb, cell 84740b0c
+def test_masks_are_shares():
+    first = load_data("toybox:val:1").sample(0)
+    masks = masks_of(first, 8)                                           # shares of 64 places
+    assert masks.shape == (len(first.labels), 8, 8) and 0 <= masks.min() and masks.max() <= 1
+    areas = masks.mean((1, 2), dtype=np.float64) * first.size[0] * first.size[1]
+    np.testing.assert_allclose(areas, [segmentation_to_mask(s, first.size).sum() for s in first.segmentations], rtol=0.02)
 
 
 # nbs/53a_drawing.ipynb, cell f4382fdd

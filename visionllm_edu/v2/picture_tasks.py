@@ -13,15 +13,20 @@ from random import Random
 import numpy as np
 from PIL import Image
 
+from ..data.coco import Sample
 from ..data.edits import EDITS_PER_SCENE, draws_again, edit_of
 from .chat_tasks import Asking, Page, Round, Target, plain, say
 from .conversation import Turn
 
 # %% ../../nbs/42c_picture_tasks.ipynb #b20e4247
-def picture_target(picture: Image.Image, words: str) -> Target:
-    "A target without objects: a picture, and the words that it was asked for by."
+def picture_target(
+    picture: Image.Image,
+    words: str,  # that it was asked for by
+    shown: Sample | None = None,  # what is known of it
+) -> Target:
+    "A target without objects to find: a picture."
     return Target(0, 0, np.zeros((0, 4), np.float32), np.zeros(0, np.int64),
-                  picture=picture, words=words)
+                  picture=picture, words=words, shown=shown)
 
 
 def ask_generate(page: Page, rng: Random, how: Asking) -> Round | None:
@@ -30,7 +35,7 @@ def ask_generate(page: Page, rng: Random, how: Asking) -> Round | None:
     if not captions: return None
     words = plain(rng.choice(captions))
     picture = Image.new("RGB", (8, 8)) if how.blank else page.data.image(page.row)
-    return Round(_asked(words, rng), picture_target(picture, words), alone=True)
+    return Round(_asked(words, rng), picture_target(picture, words, page.sample), alone=True)
 
 
 def _asked(words: str, rng: Random) -> Turn:

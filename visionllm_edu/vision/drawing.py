@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_text_encoder', 'TextEncoder', 'PictureSample',
-           'PictureBatch', 'LatentDiffusion']
+           'PictureBatch', 'masks_of', 'LatentDiffusion']
 
 # %% ../../nbs/53a_drawing.ipynb #609b8004
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from ..data.coco import Sample
+from ..geometry import segmentation_to_mask
 from ..language.vocabulary import Vocabulary
 from ..reply import answering_mode
 from ..settings import OnDisk, of_size
@@ -125,7 +127,7 @@ class PictureSample:
     picture: Image.Image
     text: str = ""
     source: Image.Image | None = None
-    masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1)))  # (n, m, m) where its objects are: `make_plan`
+    masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1)))  # (n, m, m): `masks_of`
     labels: Sequence[int] = ()  # their classes
 
 
@@ -149,6 +151,16 @@ class PictureBatch:
     def to(self, device) -> "PictureBatch":
         tensors = (self.pixels, self.ids, self.sources, self.plans)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
+
+
+def masks_of(sample: Sample, places: int) -> np.ndarray:  # (n, places, places) float16
+    "Which share of each place of a picture its objects cover."
+    found = np.zeros((len(sample.labels), places, places), np.float16)
+    for k, outline in enumerate(sample.segmentations):
+        if outline is None: continue
+        whole = Image.fromarray(segmentation_to_mask(outline, sample.size).astype(np.uint8) * 255)
+        found[k] = np.asarray(whole.resize((places, places), Image.Resampling.BOX), np.float16) / 255
+    return found
 
 # %% ../../nbs/53a_drawing.ipynb #c3eda198
 class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
