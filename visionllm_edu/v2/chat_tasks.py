@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from ..data.coco import CocoData
+from ..data.coco import CocoData, Sample
 from ..data.tasks import sample_phrases
 from ..geometry import mask_to_box, segmentation_to_rle
 from ..language.vocabulary import SPECIALS
