@@ -219,8 +219,8 @@ def test_first_the_plan_then_the_picture():
     noisy = painter.schedule.add_noise(torch.cat([x, plans], 1), noise, t)
     noisy[early, :4], noisy[~early, 4:] = 0, plans[~early]                  # no picture yet; a plan without noise
     heavy = torch.tensor([5.0] + [1.0] * 7)[:, None, None, None] / 12 * 8   # all of the first is object, nothing of the others
-    off = heavy * velocity_weight(painter.schedule, t) * (painter.predict(noisy, clock, tokens) - torch.cat([x, plans], 1)) ** 2
-    torch.testing.assert_close(loss, (off[early, 4:].mean() + off[~early, :4].mean()) / 2)
+    off = velocity_weight(painter.schedule, t) * (painter.predict(noisy, clock, tokens) - torch.cat([x, plans], 1)) ** 2
+    torch.testing.assert_close(loss, (off[early, 4:].mean() + (heavy * off)[~early, :4].mean()) / 2)
     with pytest.raises(ValueError, match="a drawing needs its plan"): painter.noise_loss(pixels, tokens)
 
 

@@ -452,8 +452,8 @@ class Denoiser(Latents):
         noisy, wanted, counts = self.spoil(torch.cat([latents, plans], 1), t)
         seen = torch.cat([torch.where(plans_now, 0, noisy[:, :c]),
                           torch.where(plans_now, noisy[:, c:], plans)], 1)
-        error = weight * counts * (self.predict(seen, clock, tokens) - wanted) ** 2
-        return (~plans_now * error[:, :c]).mean() + (plans_now * error[:, c:]).mean()
+        error = counts * (self.predict(seen, clock, tokens) - wanted) ** 2
+        return (~plans_now * weight * error[:, :c]).mean() + (plans_now * error[:, c:]).mean()
 
 
 # %% ../../nbs/53_diffusion.ipynb #7f8e227d
