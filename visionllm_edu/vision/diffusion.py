@@ -437,10 +437,10 @@ class Denoiser(Latents):
             return (weight * counts * (self.predict(noisy, t, tokens, seen) - wanted) ** 2).mean()
         return self._planned_loss(latents, plans.to(latents), tokens, weight)
 
-    def spoil(self, clean: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def spoil(self, clean: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
         "With noise of times t (b,); what a perfect guess would be; and what its error counts."
         noise = torch.randn_like(clean)
-        weight = velocity_weight(self.schedule, t) if self.cfg.prediction == "sample" else torch.ones_like(t)[:, None, None, None]
+        weight = velocity_weight(self.schedule, t) if self.cfg.prediction == "sample" else 1.0
         return (self.schedule.add_noise(clean, noise, t),
                 target(self.schedule, self.cfg.prediction, clean, noise, t), weight)
 
@@ -454,7 +454,6 @@ class Denoiser(Latents):
                           torch.where(plans_now, noisy[:, c:], plans)], 1)
         error = counts * (self.predict(seen, clock, tokens) - wanted) ** 2
         return (~plans_now * weight * error[:, :c]).mean() + (plans_now * error[:, c:]).mean()
-
 
 # %% ../../nbs/53_diffusion.ipynb #7f8e227d
 def check_sampling(cfg: PainterConfig, num_inference_steps: int, **scales: float) -> None:
@@ -515,7 +514,7 @@ class Painter(Denoiser):
         c = self.cfg.drawn if seen is None else self.cfg.latent_channels
         noise = randn_tensor((len(tokens), c, h, w), generator, tokens.device, tokens.dtype)
         x = torch.zeros_like(noise)
-        for part, first, steps in self._parts(c, num_inference_steps):
+        for part, first, steps in self._phases(c, num_inference_steps):
             x[:, part] = noise[:, part]
             ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
             ddim.set_timesteps(steps, device=tokens.device)
@@ -525,7 +524,7 @@ class Painter(Denoiser):
                 x[:, part], mind[:, part] = step.prev_sample, step.pred_original_sample
                 yield int(first + t), x, mind
 
-    def _parts(self, channels: int, steps: int) -> list[tuple[slice, int, int]]:
+    def _phases(self, channels: int, steps: int) -> list[tuple[slice, int, int]]:
         "What is drawn after what: its channels, the first of its times, steps."
         c = self.cfg.latent_channels
         picture = (slice(0, c), 0, steps)
