@@ -3,20 +3,32 @@
 Generated from nbs/53b_diffusion_stages.ipynb by make export: do not edit, edit the notebook.
 """
 
-import pytest
+from random import Random
+
+from visionllm_edu.data.tasks import descriptions
+from visionllm_edu.diffusion_stages import DIFFUSION, PictureMixture, diffusion_stages, inventory
+
+
+# nbs/53b_diffusion_stages.ipynb, cell f35d78d8
 import re
+import pytest
 import torch
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
-from visionllm_edu.data.tasks import descriptions
-from visionllm_edu.diffusion_stages import DIFFUSION, PictureMixture, diffusion_stages, inventory
 from visionllm_edu.stages import train_stages
 from visionllm_edu.train import Recipe, read_losses
+from visionllm_edu.vision.diffusion import PainterConfig
 from visionllm_edu.vision.drawing import DiffusionConfig, LatentDiffusion
+from visionllm_edu.vision.layout import LayoutConfig, layout_of
+
+
+def tiny_planner():
+    "The size for tests, with layouts of all classes of Toybox."
+    layout = replace(LayoutConfig.tiny(), classes=32)
+    return replace(DiffusionConfig.tiny(), painter=PainterConfig.tiny(layout=layout))
 
 
 # nbs/53b_diffusion_stages.ipynb, cell f24b7002
@@ -36,6 +48,14 @@ def test_samples_by_number():
     assert rows == [seen(b[i]) for i in reversed(range(12))][::-1]
     assert rows != [seen(other[i]) for i in range(12)]
     assert {row[0] for row in rows} == {"reconstruct", "draw", "edit"}
+    assert all(a[i].layout is None for i in range(4))
+    planned = PictureMixture(data, {"draw": 1, "edit": 1}, 3, 96, LayoutConfig())
+    assert all(s.picture.size == (96, 96) and s.layout.shape == (12, 6) for s in map(planned.__getitem__, range(12)))
+    row_of = {text: r for r in range(16) for s in [data.sample(r, image=False)] for text in s.captions + s.long_captions}
+    drawn = next(s for s in map(planned.__getitem__, range(40)) if s.task == "draw" and s.text in row_of)
+    row = row_of[drawn.text]
+    want = layout_of(LayoutConfig(), data.image(row).resize((96, 96), 2), data.sample(row, image=False))
+    assert torch.equal(drawn.layout, want) and (want[0] >= 0).all()
     edit = next(a[i] for i in range(12) if a[i].task == "edit")
     assert edit.source.tobytes() != edit.picture.tobytes() and edit.text.endswith(".")
 
@@ -51,14 +71,14 @@ def test_what_is_refused():
         with pytest.raises(ValueError, match="has no captions, so there is nothing to draw by"):
             PictureMixture(load_data(f"coco:{folder}:train"), {"draw": 1.0})
     for tasks in ({}, {"paint": 1.0}, {"draw": 0.0}):
-        with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, draw_few, edit"):
+        with pytest.raises(ValueError, match="accepted are weights above 0 for some of reconstruct, draw, draw_few, edit, find"):
             PictureMixture(load_data("toybox:train:16"), tasks)
 
 
 # nbs/53b_diffusion_stages.ipynb, cell e29b953b
 def test_three_stages():
-    short = {name: replace(r, steps=2, minutes=None, batch_size=4) for name, r in diffusion_stages().items()}
-    data, cfg = load_data("toybox:train:16"), DiffusionConfig.tiny()
+    short = {name: replace(r, steps=2, minutes=None, batch_size=8) for name, r in diffusion_stages().items()}
+    data, cfg = load_data("toybox:train:16"), tiny_planner()
     quiet = dict(quiet=True, accelerator="cpu", course=DIFFUSION, checkpoint_minutes=0)
     def part(model, name): return [p.clone() for p in model.get_submodule(name).parameters()]
     def same(a, b): return all(torch.equal(x, y) for x, y in zip(a, b))
@@ -72,7 +92,7 @@ def test_three_stages():
         model = train_stages(data, short, out, cfg, resume=True, **quiet)
         assert model.painter.begun and same(part(model, "painter.vae"), part(coded, "painter.vae"))
         assert set(read_losses(Path(out, "0-autoencoder", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
-        assert {"edit", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
+        assert {"edit_noise", "edit_layout", "find_layout", "draw_layout", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
         assert model.cfg.categories == tuple(data.categories)
 
 
@@ -82,6 +102,6 @@ def test_half_precision_costs_the_same():
     def losses(precision):
         "The curve of each stage, in two steps."
         with TemporaryDirectory() as out:
-            train_stages(load_data("toybox:train:16"), short, out, DiffusionConfig.tiny(), quiet=True, accelerator="cpu", course=DIFFUSION, precision=precision)
+            train_stages(load_data("toybox:train:16"), short, out, tiny_planner(), quiet=True, accelerator="cpu", course=DIFFUSION, precision=precision)
             return [loss for name in short for loss in read_losses(Path(out, name, "losses.csv"))["loss"]]
     assert losses("bf16-mixed") == pytest.approx(losses("32-true"), rel=0.02)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from visionllm_edu.v2.chat_tasks import ChatSample
 from visionllm_edu.v2.painting import Painting, WithFeatures, drawings_of, source_of
-from visionllm_edu.vision.diffusion import PainterConfig, make_plan
-from visionllm_edu.vision.drawing import masks_of
+from visionllm_edu.vision.diffusion import PainterConfig
+from visionllm_edu.vision.layout import LayoutConfig, layout_of
 
 
 # nbs/54a_painting.ipynb, cell 7c9dc092
@@ -68,17 +68,20 @@ def test_links_keep_their_addresses():
     found = model.drawings(chats, places(chats))
     assert found.places == [(0, 10), (1, 11), (3, 13)] and found.routes == ["generate", "edit", "generate"]
     assert found.of("generate") == [0, 2] and len(found) == 3 and found.features is None
-    assert found.plans.shape == (3, 0, 8, 8)                            # the tiny painter draws without
+    assert found.layouts.shape == (3, 0, 6)                             # the tiny painter draws without
     size = model.pictures.cfg.painter.size
     assert torch.equal(found.pixels, to_pixels([c.targets[0].picture for c in chats if c.targets], size))
     assert torch.equal(found.sources[1:2], to_pixels(chats[1].images, size)) and not torch.equal(found.sources[1], found.pixels[1])
     assert drawings_of(chats[2:3], [[]], model.pictures.cfg.painter) is None and Small(draws=False).drawings(chats, places(chats)) is None
-    planner, seen = PainterConfig.tiny(plan=12), load_data("toybox:val:1").sample(0)
-    plans = drawings_of(chats, places(chats), planner).plans
-    assert plans.shape == (3, 12, 8, 8) and not plans[1].any() and plans[2].any()
-    assert torch.equal(plans[0], make_plan(planner, to_pixels([seen.image], 16)[0], masks_of(seen, 8), seen.labels))
+    layout, seen = LayoutConfig(), load_data("toybox:val:1").sample(0)
+    planner = PainterConfig.tiny(layout=layout)
+    layouts = drawings_of(chats, places(chats), planner).layouts
+    assert layouts.shape == (3, 12, 6) and (layouts[2, 0] >= 0).all()
+    changed = chats[1].targets[0]                                       # of an edit: what it changes
+    assert torch.equal(layouts[1], layout_of(layout, changed.picture, changed.shown))
+    assert torch.equal(layouts[0], layout_of(layout, seen.image, seen))
     chats[0].targets[0].shown = None
-    with pytest.raises(ValueError, match="a drawing is learned with its plan"): drawings_of(chats, places(chats), planner)
+    with pytest.raises(ValueError, match="pictures are learned with their layouts"): drawings_of(chats, places(chats), planner)
 
 
 # nbs/54a_painting.ipynb, cell 16099c21

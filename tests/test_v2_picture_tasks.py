@@ -43,9 +43,10 @@ def test_an_edit_shows_what_is_changed():
     for page, chat in found:
         (turn,), (target,) = chat.turns, chat.targets
         edits = [edit_of(page.data, page.row, k) for k in range(4)]
-        (edit, _, after), *_ = [e for e in edits if e and e[0].instruction == target.words]
+        assert target.words in [e.edit.instruction for e in edits if e]
         assert chat.rows == [page.row] and target.words in turn.user and links_to(turn.assistant, "edit") == 1
-        assert target.picture.tobytes() in {e[2].tobytes() for e in edits if e}
+        assert target.picture.tobytes() in {e.after.tobytes() for e in edits if e}
+        assert target.shown.labels.tolist() in [e.changed.labels.tolist() for e in edits if e]
         assert target.picture.tobytes() != page.data.image(page.row).tobytes()
 
 

@@ -3,18 +3,19 @@
 Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the notebook.
 """
 
-import numpy as np
-
 from visionllm_edu.vision.diffusion import (
-    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, cosines, make_plan,
-    make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels, velocity_weight,
+    Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, changes, cosines,
+    heavier, make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
+    velocity_weight,
 )
+from visionllm_edu.vision.layout import LayoutConfig, PLANNED, plan_of
 
 
 # nbs/53_diffusion.ipynb, cell 210124a6
 import pytest
 import torch
 from visionllm_edu.toybox.scene import render, split_scene
+from visionllm_edu.vision.layout import PAD
 
 
 def scenes(n, first=0): return [render(split_scene("train", first + i), 128).image for i in range(n)]
@@ -34,7 +35,6 @@ def test_settings_must_fit():
     with pytest.raises(ValueError, match="not a multiple of groups"): PainterConfig(channels=(98, 200))
     with pytest.raises(ValueError, match="edit_drop 0.5"): PainterConfig(edit_drop=0.5)
     with pytest.raises(ValueError, match="waves -1: accepted"): PainterConfig(waves=-1)
-    with pytest.raises(ValueError, match="plan 4: accepted are 0, and whole numbers above 5"): PainterConfig(plan=4)
     with pytest.raises(ValueError, match="accepted is one for each"): PainterConfig(attention=(True,))
     with pytest.raises(ValueError, match="prediction 'noise'; accepted"): PainterConfig(prediction="noise")
     with pytest.raises(ValueError, match="window 40 is not a multiple of the 16 pixels of a cell"): PainterConfig(window=40, patch=8)
@@ -102,16 +102,15 @@ def test_losses_reach_their_parts():
 
 # nbs/53_diffusion.ipynb, cell cdea5ae4
 def test_editor_begins_as_unet():
-    painter = tiny(Denoiser)
-    z, tokens, seen = torch.randn(2, 4, 8, 8), torch.randn(2, 16, 32), torch.randn(2, 4, 8, 8)
-    painter.begin_editor()
-    drawn = painter.predict(z, torch.tensor(9), tokens)
-    torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
-    assert bool(painter.begun)
-    painter = Denoiser(PainterConfig.tiny(plan=12)).eval()
-    painter.begin_editor()
-    drawn = painter.predict(torch.cat([z, torch.zeros(2, 12, 8, 8)], 1), torch.tensor(9), tokens)[:, :4]
-    torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen), drawn)
+    for layout in (LayoutConfig.none(), LayoutConfig.tiny()):
+        torch.manual_seed(0)
+        painter = Denoiser(PainterConfig.tiny(layout=layout))
+        z, tokens, seen = torch.randn(2, 4, 8, 8), torch.randn(2, 16, 32), torch.randn(2, 4, 8, 8)
+        plan = torch.randn(2, PLANNED, 8, 8) if layout.objects else None
+        painter.begin_editor()
+        drawn = painter.predict(z, torch.tensor(9), tokens, plan=plan)
+        torch.testing.assert_close(painter.predict(z, torch.tensor(9), tokens, seen, plan), drawn)
+        assert bool(painter.begun)
 
 
 # nbs/53_diffusion.ipynb, cell 5272d05a
@@ -184,44 +183,31 @@ def test_noise_loss_by_hand():
         torch.testing.assert_close(loss, ((guess - wanted) ** 2).mean())
 
 
-# nbs/53_diffusion.ipynb, cell 730ba3f5
-def test_a_plan_says_what_lies_where():
-    cfg = PainterConfig.tiny(plan=12)  # 8 x 8 cells
-    pixels, masks = to_pixels(scenes(2), 16), np.zeros((2, 8, 8))
-    pixels[0, :, 4:12, 8:16] = torch.tensor([1.0, -1.0, 0.5])[:, None, None]
-    masks[0, 2:6, 4:], masks[1, 0, :2], masks[1, 0, 2] = 1, 1, 0.5
-    plan = make_plan(cfg, pixels[0], masks, [3, 7])
-    assert plan.shape == (12, 8, 8) and torch.equal(plan.any(0), torch.from_numpy(masks.any(0)))
-    torch.testing.assert_close(plan[7:10, 3, 5] / 2, torch.tensor([1.0, -1.0, 0.5]))     # the mean colour of the object
-    assert torch.equal(plan[:7, 2:6, 4:], plan[:7, 2:3, 4:5].expand(7, 4, 4)) and not torch.equal(plan[:7, 2, 4], plan[:7, 0, 0])
-    torch.testing.assert_close(plan[:10, 0, 2] * 2, plan[:10, 0, 0])                     # half covered, half as loud
-    far = torch.tensor([-1.5, -0.5, 0.5, 1.5]) / 1.25**0.5                               # from the middle, in half spreads
-    torch.testing.assert_close(plan[10, 2:6, 4], far)
-    torch.testing.assert_close(plan[11, 2, 4:], far)
-    assert not make_plan(cfg, pixels[0], np.zeros((0, 4, 4)), []).any()
-    torch.testing.assert_close(make_plan(cfg, pixels[0], masks.repeat(2, 1).repeat(2, 2), [3, 7]), plan)  # finer masks
-    assert make_plan(PainterConfig.tiny(), pixels[0], np.ones((1, 4, 4)), [3]).shape == (0, 8, 8)
-
-
 # nbs/53_diffusion.ipynb, cell ec3519e0
-def test_first_the_plan_then_the_picture():
-    painter = Denoiser(PainterConfig.tiny(plan=12, drop=0.0)).eval()
+def test_pictures_are_drawn_by_layouts():
+    painter = Denoiser(PainterConfig.tiny(layout=LayoutConfig.tiny(), drop=0.0, edit_drop=0.0)).eval()
     pixels, tokens = to_pixels(scenes(8), 16), torch.randn(8, 16, 32)
-    plans = torch.stack([make_plan(painter.cfg, pixels[0], np.ones((1, 8, 8)), [7]), *torch.zeros(7, 12, 8, 8)])
-    torch.manual_seed(5)
-    loss = painter.noise_loss(pixels, tokens, plans=plans)
-    torch.manual_seed(5)
-    x = (painter.vae.encode(pixels).latent_dist.mode() - painter.mean) / painter.std
-    torch.rand(8)                                                           # the dice for dropping
-    clock, noise = spread_times(8, 2000), torch.randn(8, 16, 8, 8)
-    early, t = clock >= 1000, clock % 1000
-    assert early.sum() == 4
-    noisy = painter.schedule.add_noise(torch.cat([x, plans], 1), noise, t)
-    noisy[early, :4], noisy[~early, 4:] = 0, plans[~early]                  # no picture yet; a plan without noise
-    heavy = torch.tensor([5.0] + [1.0] * 7)[:, None, None, None] / 12 * 8   # all of the first is object, nothing of the others
-    off = velocity_weight(painter.schedule, t) * (painter.predict(noisy, clock, tokens) - torch.cat([x, plans], 1)) ** 2
-    torch.testing.assert_close(loss, (off[early, 4:].mean() + (heavy * off)[~early, :4].mean()) / 2)
-    with pytest.raises(ValueError, match="a drawing needs its plan"): painter.noise_loss(pixels, tokens)
+    layouts = torch.full((8, 3, 6), PAD)
+    layouts[0, 0] = torch.tensor([7, 3, 0, 0, 8, 8])                       # all of the first is object, nothing of the others
+    def learned(*source):
+        torch.manual_seed(5)
+        return painter.noise_loss(pixels, tokens, *source, layouts=layouts)
+    def by_hand(heavy, seen=None):                                          # the loss again, in the open
+        torch.manual_seed(5)
+        x, plan = painter.encode(pixels), plan_of(painter.cfg.layout, layouts, (8, 8))
+        torch.rand(8)                                                       # the dice for dropping
+        t, noise = spread_times(8, 1000), torch.randn_like(x)
+        guess = painter.predict(painter.schedule.add_noise(x, noise, t), t, tokens, seen, plan)
+        return (heavy * velocity_weight(painter.schedule, t) * (guess - x) ** 2).mean()
+    heavy = torch.tensor([5.0] + [1.0] * 7)[:, None, None, None] / 12 * 8
+    torch.testing.assert_close(learned(), by_hand(heavy))
+    source = pixels.flip(0)
+    seen = painter.encode(source)
+    torch.testing.assert_close(learned(source), by_hand(heavier(changes(seen, painter.encode(pixels)), 4.0), seen))
+    torch.testing.assert_close(painter.losses(pixels, tokens, None, layouts)["layout"], 0.3 * painter.layouts.loss(layouts, tokens))
+    assert painter.layout_loss(tokens, layouts, source) != painter.layout_loss(tokens, layouts)
+    for source in ((), (pixels,)):
+        with pytest.raises(ValueError, match="needs a layout: see `layout_of`"): painter.noise_loss(pixels, tokens, *source)
 
 
 # nbs/53_diffusion.ipynb, cell 56d58e25
@@ -275,14 +261,19 @@ def test_bad_requests():
 
 
 # nbs/53_diffusion.ipynb, cell 8de7b903
-def test_plans_are_left_out_of_pictures():
-    painter, tokens = Painter(PainterConfig.tiny(plan=12)).eval(), torch.randn(2, 16, 32)
-    few = dict(num_inference_steps=2, generator=torch.Generator().manual_seed(0))
-    steps = [(t, x.shape[1], bool(x[:, :4].any())) for t, x, _ in painter.path(tokens, **few)]
-    assert steps == [(1999, 16, False), (999, 16, True), (499, 16, True)] and painter.draw(tokens, **few)[0].size == (16, 16)
-    painter.begin_editor()                                            # who edits sees a picture, and plans nothing
-    assert painter.edit(tokens, scenes(2), **few)[0].size == (128, 128)
-    assert [x.shape[1] for _, x, _ in painter.path(tokens, torch.randn(2, 4, 8, 8), **few)] == [4, 4]
+def test_layouts_are_written_or_given():
+    painter, tokens = Painter(PainterConfig.tiny(layout=LayoutConfig.tiny())).eval(), torch.randn(2, 16, 32)
+    dice = lambda: [torch.Generator().manual_seed(k) for k in (0, 1)]
+    few, given = dict(num_inference_steps=2), torch.full((2, 3, 6), PAD)
+    own, empty = painter.draw(tokens, generator=dice(), **few), painter.draw(tokens, generator=dice(), layouts=given, **few)
+    assert own[0].size == (16, 16) and own[0].tobytes() != empty[0].tobytes()
+    given[1, 0] = torch.tensor([3, 4, 0, 0, 8, 8])
+    one = painter.draw(tokens, generator=dice(), layouts=given, **few)
+    assert one[0].tobytes() == empty[0].tobytes() and one[1].tobytes() != empty[1].tobytes()
+    painter.begin_editor()
+    assert painter.edit(tokens, scenes(2), generator=dice(), **few)[0].size == (128, 128)
+    seen = torch.randn(2, 4, 8, 8)
+    assert painter.lay_out(tokens, seen, dice()).shape == (2, 3, 6) and tiny().lay_out(tokens) is None
 
 
 # nbs/53_diffusion.ipynb, cell b5a67d39

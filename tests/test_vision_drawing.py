@@ -5,19 +5,18 @@ Generated from nbs/53a_drawing.ipynb by make export: do not edit, edit the noteb
 
 from visionllm_edu.vision.drawing import (
     DiffusionConfig, LatentDiffusion, PictureSample, TextEncoder, TextEncoderConfig,
-    make_text_encoder, masks_of,
+    make_text_encoder,
 )
 
 
 # nbs/53a_drawing.ipynb, cell 1f493e92
-import numpy as np
+from dataclasses import replace
 import pytest
 import torch
-from visionllm_edu.data.coco import load_data
-from visionllm_edu.geometry import segmentation_to_mask
 from visionllm_edu.language.vocabulary import Vocabulary
 from visionllm_edu.toybox.scene import render, split_scene
 from visionllm_edu.vision.diffusion import PainterConfig
+from visionllm_edu.vision.layout import PAD, LayoutConfig
 
 CAPTIONS = ["A red ball.", "A blue car at night.", "Two dogs on a meadow."]
 
@@ -81,21 +80,22 @@ def test_a_batch_is_its_samples():
     batch = model.collate(mixed)
     assert batch.rows("draw").tolist() == [1, 3] and batch.pixels.shape == (4, 3, 16, 16)
     terms = model.losses(batch)
-    assert set(terms) == {"pixels", "kl", "draw", "edit"} and all(x.isfinite() for x in terms.values())
+    assert set(terms) == {"pixels", "kl", "draw_noise", "edit_noise"} and all(x.isfinite() for x in terms.values())
     sum(terms.values()).backward()
     assert all(any(p.grad is not None for p in part.parameters()) for part in model.children())
+    planner = LatentDiffusion(replace(DiffusionConfig.tiny(), painter=PainterConfig.tiny(layout=LayoutConfig.tiny())), model.vocabulary)
+    layout = torch.tensor([[3, 4, 0, 0, 8, 8], [PAD] * 6, [PAD] * 6])
+    batch = planner.collate([replace(s, layout=layout) for s in mixed[1:]] + mixed[1:2])
+    assert torch.equal(batch.layouts[:3], layout.expand(3, 3, 6)) and (batch.layouts[3] == PAD).all()
+    assert set(planner.losses(batch)) == {"draw_noise", "draw_layout", "edit_noise", "edit_layout"}
+    found = PictureSample("find", a, "A red ball.", layout=layout)
+    batch = planner.collate([found, *mixed[:1]])
+    tokens = planner.text_encoder(batch.ids[:1])
+    torch.testing.assert_close(planner.losses(batch)["find_layout"], planner.painter.layout_loss(tokens, batch.layouts[:1], batch.pixels[:1]) / 2)
+    with pytest.raises(ValueError, match="is to be found, and this painter writes no layouts"): model.collate([found])
     with pytest.raises(ValueError, match="unknown task 'paint'"): model.collate([PictureSample("paint", a)])
     with pytest.raises(ValueError, match="is an edit without a picture to change"):
         model.collate([PictureSample("edit", a, "Make it night.")])
-
-
-# nbs/53a_drawing.ipynb, cell 84740b0c
-def test_masks_are_shares():
-    first = load_data("toybox:val:1").sample(0)
-    masks = masks_of(first, 8)                                           # shares of 64 places
-    assert masks.shape == (len(first.labels), 8, 8) and 0 <= masks.min() and masks.max() <= 1
-    areas = masks.mean((1, 2), dtype=np.float64) * first.size[0] * first.size[1]
-    np.testing.assert_allclose(areas, [segmentation_to_mask(s, first.size).sum() for s in first.segmentations], rtol=0.02)
 
 
 # nbs/53a_drawing.ipynb, cell f4382fdd

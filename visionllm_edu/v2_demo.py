@@ -90,7 +90,7 @@ def pictures_section(model: VisionLLMv2, data: CocoData, n: int = 4, **sampling)
             chats.append(ChatSample([], [Turn(request_for(words, Random(k)))], task="draw",
                                     targets=[picture_target(data.image(k), words)]))
     edits = [edit_of(data, k) for k in rows] if draws_again(data) else []
-    for edit, before, after in filter(None, edits):
+    for edit, before, after, _ in filter(None, edits):
         chats.append(ChatSample([before], [Turn(edit.instruction)], task="edit",
                                 targets=[picture_target(after, edit.instruction)]))
     return cards(model, chats, **sampling)

@@ -72,7 +72,7 @@ class EditCase:
 def edit_cases(data: CocoData, n: int = 300) -> list[EditCase]:
     "The first edit of each of the first n pictures that allow one."
     found = ((row, edit_of(data, row)) for row in range(len(data)))
-    cases = (EditCase(row, *one) for row, one in found if one)
+    cases = (EditCase(row, one.edit, one.before, one.after) for row, one in found if one)
     return [case for case, _ in zip(cases, range(n))]
 
 # %% ../nbs/65b_v2_edits.ipynb #92628d8d

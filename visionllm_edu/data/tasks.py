@@ -356,11 +356,15 @@ class Memory:
     def image(self, i: int) -> Image.Image:
         "Picture i."
         if i in self.images: return self.images[i]
-        image = self.data.image(i)
-        if self.image_size: image = image.resize((self.image_size,) * 2, Image.Resampling.BILINEAR)
+        image = self.small(self.data.image(i))
         cost = 4 * image.width * image.height  # Pillow keeps four bytes for an RGB pixel
         if cost <= self.room: self.images[i], self.room = image, self.room - cost
         return image
+
+    def small(self, image: Image.Image) -> Image.Image:
+        "Stretched to the size at which pictures are kept."
+        if not self.image_size: return image
+        return image.resize((self.image_size,) * 2, Image.Resampling.BILINEAR)
 
     def boundary(self, sample: Sample, row: int, n: int) -> np.ndarray:
         "`object_boundary`."

@@ -50,7 +50,7 @@ class Target:
     areas: np.ndarray | None = None  # (n,) float32, square pixels
     picture: Image.Image | None = None  # what to draw, for [GEN] and [EDIT]
     words: str = ""  # what that picture shows, or what an edit changes
-    shown: Sample | None = field(default=None, repr=False)  # what is known of the picture to draw
+    shown: Sample | None = field(default=None, repr=False)  # its objects, or those that are changed
     rows: np.ndarray | None = None  # (n,) int64: the objects' places in their picture's sample
     features: Tensor | None = field(default=None, repr=False)  # (t, w) a text encoder's, of the words
 

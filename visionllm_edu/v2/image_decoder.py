@@ -102,12 +102,13 @@ class ImageDecoder(nn.Module):
         pixels: Tensor,  # (n, 3, s, s) in [-1, 1]: what is to be seen
         features: Tensor | None = None,  # (n, 77, width) of the text encoder, if told
         source: Tensor | None = None,    # (n, 3, s, s) what is to be edited
-        plans: Tensor | None = None,     # (n, plan, g, g) of what is to be drawn: `make_plan`
+        layouts: Tensor | None = None,   # (n, objects, 6) of what is drawn, or changed: `layout_of`
     ) -> dict[str, Tensor]:
         "Noise MSE, and a tenth of the MSE to the features of the words (v2 paper, appendix B.2)."
         self._check(route, states, pixels, features, source)
         tokens = self.bridges[route](states)
-        terms = {f"{route}_noise": self.painter.noise_loss(pixels, tokens, source, plans)}
+        found = self.painter.losses(pixels, tokens, source, layouts)
+        terms = {f"{route}_{name}": x for name, x in found.items()}
         return terms if features is None else terms | self.caption_loss(route, tokens, features)
 
     def caption_loss(

@@ -9,19 +9,18 @@ __all__ = ['NO_DECODER', 'NOTHING_TO_EDIT', 'Drawings', 'drawings_of', 'source_o
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data.coco import Sample
-from .chat_tasks import ChatSample
+from .chat_tasks import ChatSample, Target
 from .conversation import ROUTES, LinkPlace
 from .image_decoder import ROUTES_TO_PICTURES
 from .super_link import Generated, Link
-from ..vision.diffusion import PainterConfig, check_sampling, check_size, make_plan, to_pixels
-from ..vision.drawing import LatentDiffusion, masks_of
+from ..vision.diffusion import PainterConfig, check_sampling, check_size, to_pixels
+from ..vision.drawing import LatentDiffusion
+from ..vision.layout import PAD, LayoutConfig, layout_of
 
 # %% ../../nbs/54a_painting.ipynb #5c6707bd
 @dataclass
@@ -32,7 +31,7 @@ class Drawings:
     routes: list[str]   # of `ROUTES_TO_PICTURES`
     pixels: Tensor      # (n, 3, s, s) in [-1, 1]: what is to be seen
     sources: Tensor     # (n, 3, s, s) what is to be edited; of drawings it means nothing
-    plans: Tensor       # (n, plan, g, g) of what is drawn: `make_plan`; of edits it means nothing
+    layouts: Tensor     # (n, objects, 6) of what is drawn, or changed: `layout_of`
     features: Tensor | None = None  # (n, t, width) what a text encoder says of their words
 
     def __len__(self) -> int: return len(self.places)
@@ -51,8 +50,8 @@ def drawings_of(
     links: list[list[LinkPlace]],  # of each
     cfg: PainterConfig,
 ) -> Drawings | None:
-    """The links that lead to pictures, with sources, targets and plans; None where there is none.
-    ValueError for a drawing that needs a plan and shows nobody knows what."""
+    """The links that lead to pictures, with sources, targets and layouts; None where there is none.
+    ValueError for one that needs a layout and shows nobody knows what."""
     found = []
     for i, (chat, own) in enumerate(zip(chats, links)):
         targets = {t.turn: t for t in chat.targets if t.picture is not None}
@@ -63,18 +62,16 @@ def drawings_of(
             found.append(((i, link.at), route, target, source))
     if not found: return None
     places, routes, targets, sources = zip(*found)
-    pixels, told = to_pixels([t.picture for t in targets], cfg.size), [t.features for t in targets]
-    shown = [t.shown if route == "generate" else None for t, route in zip(targets, routes)]
-    if cfg.plan and any(s is None and route == "generate" for s, route in zip(shown, routes)):
-        raise ValueError("a drawing is learned with its plan: the target does not say what is shown")
-    return Drawings([*places], [*routes], pixels, to_pixels(sources, cfg.size),
-                    torch.stack([_plan(cfg, *one) for one in zip(pixels, shown)]),
+    pictures, told = to_pixels([t.picture for t in targets], cfg.size), [t.features for t in targets]
+    return Drawings([*places], [*routes], pictures, to_pixels(sources, cfg.size),
+                    torch.stack([_layout(cfg.layout, t) for t in targets]),
                     None if any(t is None for t in told) else torch.stack(told))
 
 
-def _plan(cfg: PainterConfig, pixels: Tensor, shown: Sample | None) -> Tensor:  # (plan, g, g)
-    if shown is None or not cfg.plan: return make_plan(cfg, pixels, np.zeros((0, 1, 1)), [])
-    return make_plan(cfg, pixels, masks_of(shown, cfg.size // cfg.shrink), shown.labels)
+def _layout(cfg: LayoutConfig, target: Target) -> Tensor:  # (objects, 6)
+    if not cfg.objects: return torch.full((0, 6), PAD)
+    if target.shown is not None: return layout_of(cfg, target.picture, target.shown)
+    raise ValueError("pictures are learned with their layouts: the target does not say what is shown")
 
 
 NO_DECODER = ("the answer calls for a picture, and this model has no image decoder: see "
@@ -123,8 +120,7 @@ class PaintingLosses:
             states = torch.stack([links[i][at].states for i, at in (d.places[k] for k in rows)])
             losses |= self.pictures.losses(
                 route, states, d.pixels[rows], None if d.features is None else d.features[rows],
-                d.sources[rows] if route == "edit" else None,
-                d.plans[rows] if route == "generate" else None)
+                d.sources[rows] if route == "edit" else None, d.layouts[rows])
         return losses
 
     def bridge_losses(

@@ -22,7 +22,7 @@ from .conversation import Turn
 def picture_target(
     picture: Image.Image,
     words: str,  # that it was asked for by
-    shown: Sample | None = None,  # what is known of it
+    shown: Sample | None = None,  # the objects in it, or those that an edit changes
 ) -> Target:
     "A target without objects to find: a picture."
     return Target(0, 0, np.zeros((0, 4), np.float32), np.zeros(0, np.int64),
@@ -58,8 +58,8 @@ def ask_edit(page: Page, rng: Random, how: Asking) -> Round | None:
     if not draws_again(page.data): return None
     found = edit_of(page.data, page.row, rng.randrange(EDITS_PER_SCENE))
     if found is None: return None
-    words = plain(found[0].instruction)
-    return Round(say("edit", rng, {"instruction": words}), picture_target(found[2], words))
+    words = plain(found.edit.instruction)
+    return Round(say("edit", rng, {"instruction": words}), picture_target(found.after, words, found.changed))
 
 
 PICTURES: dict[str, Callable[[Page, Random, Asking], Round | None]] = {

@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae', 'busy_windows',
            'make_unet', 'cosines', 'drop_conditions', 'spread_times', 'LatentMemory', 'Latents', 'target',
-           'velocity_weight', 'make_plan', 'planned_cells', 'heavier', 'changes', 'Denoiser', 'check_sampling',
-           'Painter']
+           'velocity_weight', 'heavier', 'changes', 'Denoiser', 'check_sampling', 'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from numbers import Real
 
@@ -25,6 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data.coco import load_image
+from .layout import PLANNED, LayoutConfig, LayoutDecoder, plan_of, planned_cells
 
 # %% ../../nbs/53_diffusion.ipynb #bc08863d
 def to_pixels(
@@ -56,7 +55,6 @@ class PainterConfig:
     vae_channels: tuple = (48, 96)       # autoencoder, finest first; each step halves the grid
     vae_layers: int = 1                  # convolution blocks per step
     waves: int = 4                       # cosines along each side, which tell a UNet where a cell lies
-    plan: int = 12                       # numbers with which the drawing UNet says first what lies in a cell; 0: none
     channels: tuple = (64, 96, 128)      # UNet, as above
     layers: int = 1
     attention: tuple = (False, True, True)  # which steps of the UNet have it
@@ -74,6 +72,7 @@ class PainterConfig:
     edit_drop: float = 0.05              # edits without text, without picture, without both
     object_weight: float = 4.0           # so much more weigh the cells of objects, where they are known: ours
     edit_weight: float = 4.0             # and those that an edit changes: ours
+    layout: LayoutConfig = field(default_factory=LayoutConfig.mini)  # what is planned before: ours
 
     def __post_init__(self): _check_painter(self)
 
@@ -83,14 +82,14 @@ class PainterConfig:
         return self.patch * 2 ** (len(self.vae_channels) - 1)
 
     @property
-    def drawn(self) -> int:
-        "Numbers of a latent cell, when one draws: the plan included."
-        return self.latent_channels + self.plan
+    def planned(self) -> int:
+        "Numbers that say what is to lie in a cell."
+        return PLANNED if self.layout.objects else 0
 
     @classmethod
     def tiny(cls, **changes):
         "The size for tests: 16 pixels, latents of 8 x 8."
-        return cls(**dict(dict(size=16, window=8, latent_channels=4, patch=1, plan=0, vae_channels=(8, 16),
+        return cls(**dict(dict(size=16, window=8, latent_channels=4, patch=1, vae_channels=(8, 16), layout=LayoutConfig.none(),
                                heads=2, channels=(16, 24), attention=(True, True), width=32, tokens=16), **changes))
 
     @classmethod
@@ -101,7 +100,8 @@ class PainterConfig:
         "Stable Diffusion 1.5 and, with eight channels, InstructPix2Pix."
         return cls(**dict(dict(
             size=512, latent_channels=4, patch=1, vae_channels=(128, 256, 512, 512), vae_layers=2, layers=2,
-            waves=0, pooled=False, plan=0, attention=(True, True, True, False), channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
+            waves=0, pooled=False, attention=(True, True, True, False), layout=LayoutConfig.none(),
+            channels=(320, 640, 1280, 1280), heads=8, groups=32, width=768, window=256,
             latent_std=1 / 0.18215, prediction="epsilon", kl_weight=1e-6, object_weight=0.0, edit_weight=0.0), **changes))
 
 # %% ../../nbs/53_diffusion.ipynb #e03ec554
@@ -117,7 +117,6 @@ def _check_painter(cfg) -> None:
     if len(cfg.attention) != len(cfg.channels):
         raise ValueError(f"attention {cfg.attention} for channels {cfg.channels}: accepted is one for each")
     if cfg.waves < 0: raise ValueError(f"waves {cfg.waves}: accepted are whole numbers from 0")
-    if cfg.plan and cfg.plan <= 5: raise ValueError(f"plan {cfg.plan}: accepted are 0, and whole numbers above 5")
     if wrong := [c for c in cfg.channels if c % cfg.heads]:
         raise ValueError(f"channels {wrong[0]} is not a multiple of heads {cfg.heads}")
     if cfg.prediction not in ("epsilon", "v_prediction", "sample"):
@@ -174,14 +173,14 @@ def busy_windows(
 
 def make_unet(
     cfg: PainterConfig,
-    edits: bool = False,  # it has a picture to look at, and no plan
+    edits: bool = False,  # it has a picture to look at
 ) -> UNet2DConditionModel:
-    "Guesses what `cfg.prediction` names, from noisy latents, a time and tokens."
-    own = cfg.latent_channels if edits else cfg.drawn
-    sees = own + cfg.latent_channels if edits else own
+    "Guesses what `cfg.prediction` names, from noisy latents, a plan, a time and tokens."
+    c = cfg.latent_channels
+    sees = c + cfg.planned + (c if edits else 0) + 2 * cfg.waves
     unet = UNet2DConditionModel(
-        sample_size=cfg.size // cfg.shrink, in_channels=sees + 2 * cfg.waves,
-        out_channels=own, layers_per_block=cfg.layers,
+        sample_size=cfg.size // cfg.shrink, in_channels=sees,
+        out_channels=c, layers_per_block=cfg.layers,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in cfg.attention),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in cfg.attention[::-1]),
         block_out_channels=tuple(cfg.channels), norm_num_groups=cfg.groups,
@@ -278,8 +277,8 @@ class Latents(nn.Module):
         return (latents - self.mean) / self.std
 
     def decode(self, latents: Tensor) -> Tensor:
-        "Pixels (b, 3, H, W); a plan behind the latents is left out."
-        return self.again(latents[:, : self.cfg.latent_channels] * self.std + self.mean)
+        "Pixels (b, 3, H, W) of latents."
+        return self.again(latents * self.std + self.mean)
 
     def vae_losses(self, pixels: Tensor) -> dict[str, Tensor]:
         "How far pixels come back changed, and how far latents are from a normal distribution."
@@ -309,47 +308,6 @@ def velocity_weight(schedule: DDPMScheduler, t: Tensor, most: float = 5.0) -> Te
     "What turns a squared error of clean latents into one of the velocity; not above `most`."
     noise = 1 - schedule.alphas_cumprod.to(t.device)[t]
     return (1 / noise.clamp(min=1 / most))[:, None, None, None]
-
-# %% ../../nbs/53_diffusion.ipynb #d3a70f97
-def make_plan(
-    cfg: PainterConfig,
-    pixels: Tensor,  # (3, H, W) the picture
-    masks: np.ndarray,   # (n, m, m) which share of each place n objects cover
-    labels: Sequence[int],  # n classes
-) -> Tensor:         # (plan, g, g)
-    "What lies in each cell: its class as a code, its colour, and which part of the object it is. Ours."
-    g = cfg.size // cfg.shrink
-    if not cfg.plan or not len(labels): return torch.zeros(cfg.plan, g, g)
-    cover = F.adaptive_avg_pool2d(torch.as_tensor(masks, dtype=torch.float32), g)  # (n, g, g)
-    colours = torch.einsum("ngh,cgh->nc", cover**2, F.adaptive_avg_pool2d(pixels, g))
-    colours = colours / (cover**2).sum((1, 2))[:, None].clamp(min=1e-6)
-    codes = torch.stack([_code(int(k), cfg.plan - 5) for k in labels])
-    said = torch.cat([codes, 2 * colours], 1)[:, :, None, None].expand(-1, -1, g, g)
-    said = torch.cat([said, 2 * _parts(cover)], 1)  # colours and parts as loud as codes
-    return (cover[:, None] * said).sum(0)
-
-
-def _parts(cover: Tensor) -> Tensor:  # (n, g, g) -> (n, 2, g, g)
-    "How far each place is from the middle of an object, down and across: in half spreads of it."
-    middle, total = torch.arange(cover.shape[-1]) + 0.5, cover.sum((1, 2)).clamp(min=1e-6)[:, None]
-    sides = []
-    for share in (cover.sum(2), cover.sum(1)):  # (n, g) each
-        mean = (share * middle).sum(1, keepdim=True) / total
-        far = middle - mean  # (n, g)
-        spread = ((share * far**2).sum(1, keepdim=True) / total).sqrt().clamp(min=0.3)
-        sides.append(far / (2 * spread))
-    return torch.stack([sides[0][:, :, None].expand_as(cover), sides[1][:, None].expand_as(cover)], 1)
-
-
-def _code(label: int, n: int) -> Tensor:  # (n,)
-    "A direction of its own for each class, of spread 1."
-    code = torch.randn(n, generator=torch.Generator().manual_seed(label))
-    return code / code.square().mean().sqrt()
-
-
-def planned_cells(plans: Tensor) -> Tensor:  # (b, plan, g, g) -> (b, 1, g, g) bool
-    "The cells of objects."
-    return plans.any(1, keepdim=True)
 
 # %% ../../nbs/53_diffusion.ipynb #3c8c8473
 def heavier(
@@ -382,6 +340,8 @@ class Denoiser(Latents):
         self.nothing = nn.Parameter(torch.zeros(cfg.tokens, cfg.width))  # tokens that say nothing
         self.register_buffer("begun", torch.tensor(False))  # has the editor begun to learn?
         self.schedule = noise_schedule(cfg.noise_steps, cfg.prediction)
+        sees = cfg.latent_channels + 2 * cfg.waves
+        self.layouts = LayoutDecoder(cfg.layout, cfg.width, sees) if cfg.layout.objects else None
 
     @torch.no_grad()
     def begin_editor(self) -> None:
@@ -389,71 +349,85 @@ class Denoiser(Latents):
         3.2)."""
         if self.begun: return
         state, first = self.unet.state_dict(), self.editor.conv_in.weight
-        own, c = state.pop("conv_in.weight"), self.cfg.latent_channels
-        first[:, :c], first[:, c : 2 * c] = own[:, :c], 0
-        first[:, 2 * c :] = own[:, c + self.cfg.plan :]
-        for name in ("conv_out.weight", "conv_out.bias"): state[name] = state[name][:c]
+        own, at, c = state.pop("conv_in.weight"), self.cfg.latent_channels + self.cfg.planned, self.cfg.latent_channels
+        first[:, :at], first[:, at : at + c], first[:, at + c :] = own[:, :at], 0, own[:, at:]
         self.editor.load_state_dict(state, strict=False)
         self.begun.fill_(True)
 
+    def placed(self, latents: Tensor) -> Tensor:  # (b, c, h, w) -> (b, c + 2 * waves, h, w)
+        "With the places of their cells as channels more."
+        places = cosines(*latents.shape[-2:], self.cfg.waves, latents.device).to(latents.dtype)
+        return torch.cat([latents, places.expand(len(latents), -1, -1, -1)], 1)
+
+    def plan(self, layouts: Tensor | None, like: Tensor) -> Tensor | None:
+        "What a UNet sees of layouts (b, objects, 6), for latents of this shape; None without."
+        if self.layouts is None: return None
+        return plan_of(self.cfg.layout, layouts, like.shape[-2:]).to(like)
+
     def predict(
         self,
-        noisy: Tensor,   # (b, c, h, w) latents; to draw, with the plan as channels more
+        noisy: Tensor,   # (b, c, h, w) latents
         t: Tensor,       # () or (b,) time
         tokens: Tensor,  # (b, t, width)
         seen: Tensor | None = None,  # (b, c, h, w) latents of the picture to edit
+        plan: Tensor | None = None,  # (b, planned, h, w) what is to lie where
     ) -> Tensor:         # as `noisy`
-        """The clean latents as guessed, or the noise in them, or their velocity: `cfg.prediction`.
-        Where a plan is drawn first, its times come after the others: `noise_steps` and more."""
-        unet, x = (self.unet, noisy) if seen is None else (self.editor, torch.cat([noisy, seen], 1))
-        places = cosines(*x.shape[-2:], self.cfg.waves, x.device).to(x.dtype)
-        x = torch.cat([x, places.expand(len(x), -1, -1, -1)], 1)
-        return unet(x, t, tokens).sample
+        "The clean latents as guessed, or the noise in them, or their velocity: `cfg.prediction`."
+        x = torch.cat([part for part in (noisy, plan, seen) if part is not None], 1)
+        unet = self.unet if seen is None else self.editor
+        return unet(self.placed(x), t, tokens).sample
 
     def noise_loss(
         self,
         pixels: Tensor,  # (b, 3, H, W) what is to be drawn
         tokens: Tensor,  # (b, t, width) what steers
         source: Tensor | None = None,  # (b, 3, H, W) what is to be edited
-        plans: Tensor | None = None,  # (b, plan, g, g) of what is drawn: `make_plan`
+        layouts: Tensor | None = None,  # (b, objects, 6): `layout_of`
     ) -> Tensor:
         """Mean squared error of what is guessed, at random times, some conditions dropped; objects
         weigh more, and of an edit what changes."""
-        edits = source is not None
+        self._check_layouts(layouts)
+        edits, latents, weight = source is not None, self.encode(pixels, recall=True), 1.0
         if edits: self.begin_editor()
-        elif self.cfg.plan and plans is None: raise ValueError("a drawing needs its plan: `make_plan`")
-        latents, weight = self.encode(pixels, recall=True), 1.0
-        rate = self.cfg.edit_drop if edits else self.cfg.drop
+        rate, plan = self.cfg.edit_drop if edits else self.cfg.drop, self.plan(layouts, latents)
         mute, blind = drop_conditions(len(pixels), rate, edits, pixels.device)
         tokens, seen = torch.where(mute[:, None, None], self.nothing, tokens), None
         if edits:
             before = self.encode(source, recall=True)
             weight = heavier(changes(before, latents), self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
-        elif plans is not None: weight = heavier(planned_cells(plans), self.cfg.object_weight)
-        if edits or not self.cfg.plan:
-            t = spread_times(len(pixels), self.cfg.noise_steps, pixels.device)
-            noisy, wanted, counts = self.spoil(latents, t)
-            return (weight * counts * (self.predict(noisy, t, tokens, seen) - wanted) ** 2).mean()
-        return self._planned_loss(latents, plans.to(latents), tokens, weight)
+        elif plan is not None: weight = heavier(planned_cells(plan), self.cfg.object_weight)
+        t, noise = spread_times(len(pixels), self.cfg.noise_steps, pixels.device), torch.randn_like(latents)
+        wanted = target(self.schedule, self.cfg.prediction, latents, noise, t)
+        if self.cfg.prediction == "sample": weight = weight * velocity_weight(self.schedule, t)
+        noisy = self.schedule.add_noise(latents, noise, t)
+        return (weight * (self.predict(noisy, t, tokens, seen, plan) - wanted) ** 2).mean()
 
-    def spoil(self, clean: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor | float]:
-        "With noise of times t (b,); what a perfect guess would be; and what its error counts."
-        noise = torch.randn_like(clean)
-        weight = velocity_weight(self.schedule, t) if self.cfg.prediction == "sample" else 1.0
-        return (self.schedule.add_noise(clean, noise, t),
-                target(self.schedule, self.cfg.prediction, clean, noise, t), weight)
+    def losses(
+        self,
+        pixels: Tensor,  # all as for `noise_loss`
+        tokens: Tensor,
+        source: Tensor | None = None,
+        layouts: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        "{noise; layout, where one is written before}."
+        terms = {"noise": self.noise_loss(pixels, tokens, source, layouts)}
+        return terms if self.layouts is None else terms | {"layout": self.layout_loss(tokens, layouts, source)}
 
-    def _planned_loss(self, latents: Tensor, plans: Tensor, tokens: Tensor, weight: Tensor) -> Tensor:
-        "Half of a batch learns to plan, half to draw by a plan."
-        n, c = self.cfg.noise_steps, self.cfg.latent_channels
-        clock = spread_times(len(latents), 2 * n, latents.device)
-        plans_now, t = (clock >= n)[:, None, None, None], clock % n
-        noisy, wanted, counts = self.spoil(torch.cat([latents, plans], 1), t)
-        seen = torch.cat([torch.where(plans_now, 0, noisy[:, :c]),
-                          torch.where(plans_now, noisy[:, c:], plans)], 1)
-        error = counts * (self.predict(seen, clock, tokens) - wanted) ** 2
-        return (~plans_now * weight * error[:, :c]).mean() + (plans_now * error[:, c:]).mean()
+    def layout_loss(
+        self,
+        tokens: Tensor,   # (b, t, width) what steers
+        layouts: Tensor,  # (b, objects, 6): `layout_of`
+        source: Tensor | None = None,  # (b, 3, H, W) what is to be edited
+    ) -> Tensor:
+        "Cross-entropy of a layout's tokens: of what is to be drawn, or of what changes."
+        self._check_layouts(layouts)
+        seen = None if source is None else self.placed(self.encode(source, recall=True))
+        return self.cfg.layout.weight * self.layouts.loss(layouts, tokens, seen)
+
+    def _check_layouts(self, layouts: Tensor | None) -> None:
+        if self.layouts is not None and layouts is None:
+            raise ValueError("what is drawn or edited needs a layout: see `layout_of`")
 
 # %% ../../nbs/53_diffusion.ipynb #7f8e227d
 def check_sampling(cfg: PainterConfig, num_inference_steps: int, **scales: float) -> None:
@@ -478,18 +452,19 @@ class Painter(Denoiser):
     "All that draws and edits, steered by tokens (b, t, width)."
 
     def guided(
-        self, noisy: Tensor, t: Tensor, tokens: Tensor, seen: Tensor | None,
+        self, noisy: Tensor, t: Tensor, tokens: Tensor, seen: Tensor | None, plan: Tensor | None,
         guidance_scale: float, image_guidance_scale: float,
     ) -> Tensor:
         "What `predict` says, conditions stretched (InstructPix2Pix, section 3.2.1)."
         nothing = self.nothing.expand_as(tokens)
+        often = lambda x, n: None if x is None else x.repeat(n, 1, 1, 1)
         if seen is None:
             both = torch.cat([tokens, nothing])
-            full, none = self.predict(noisy.repeat(2, 1, 1, 1), t, both).chunk(2)
+            full, none = self.predict(often(noisy, 2), t, both, plan=often(plan, 2)).chunk(2)
             return none + guidance_scale * (full - none)
         three = torch.cat([tokens, nothing, nothing])
         looks = torch.cat([seen, seen, torch.zeros_like(seen)])
-        full, look, none = self.predict(noisy.repeat(3, 1, 1, 1), t, three, looks).chunk(3)
+        full, look, none = self.predict(often(noisy, 3), t, three, looks, often(plan, 3)).chunk(3)
         return none + image_guidance_scale * (look - none) + guidance_scale * (full - look)
 
     @torch.no_grad()
@@ -497,7 +472,8 @@ class Painter(Denoiser):
         self,
         tokens: Tensor,  # (b, t, width)
         seen: Tensor | None = None,  # (b, c, h, w) latents of the pictures to edit
-        num_inference_steps: int = 30,  # for the picture; a plan before it takes half as many
+        layouts: Tensor | None = None,  # (b, objects, 6) what is to lie where; the painter's own, if none
+        num_inference_steps: int = 30,
         guidance_scale: float = 4.0,  # of the text; 1: as learned, 0: ignore it
         image_guidance_scale: float = 1.5,  # of the picture to edit
         generator=None,  # torch.Generator, or a list with one for each picture
@@ -511,24 +487,27 @@ class Painter(Denoiser):
         if isinstance(generator, tuple): generator = list(generator)  # diffusers knows lists alone
         if isinstance(generator, list) and len(generator) != len(tokens):
             raise ValueError(f"{len(generator)} generators for {len(tokens)} pictures")
-        c = self.cfg.drawn if seen is None else self.cfg.latent_channels
-        noise = randn_tensor((len(tokens), c, h, w), generator, tokens.device, tokens.dtype)
-        x = torch.zeros_like(noise)
-        for part, first, steps in self._phases(c, num_inference_steps):
-            x[:, part] = noise[:, part]
-            ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
-            ddim.set_timesteps(steps, device=tokens.device)
-            for t in ddim.timesteps:
-                guess = self.guided(x, first + t, tokens, seen, guidance_scale, image_guidance_scale)
-                step, x, mind = ddim.step(guess[:, part], t, x[:, part]), x.clone(), x.clone()
-                x[:, part], mind[:, part] = step.prev_sample, step.pred_original_sample
-                yield int(first + t), x, mind
+        if layouts is None: layouts = self.lay_out(tokens, seen, generator)
+        noise = (len(tokens), self.cfg.latent_channels, h, w)
+        x = randn_tensor(noise, generator, tokens.device, tokens.dtype)
+        plan = self.plan(layouts, x)
+        ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
+        ddim.set_timesteps(num_inference_steps, device=tokens.device)
+        for t in ddim.timesteps:
+            guess = self.guided(x, t, tokens, seen, plan, guidance_scale, image_guidance_scale)
+            step = ddim.step(guess, t, x)
+            x = step.prev_sample
+            yield int(t), x, step.pred_original_sample
 
-    def _phases(self, channels: int, steps: int) -> list[tuple[slice, int, int]]:
-        "What is drawn after what: its channels, the first of its times, steps."
-        c = self.cfg.latent_channels
-        picture = (slice(0, c), 0, steps)
-        return [(slice(c, channels), self.cfg.noise_steps, math.ceil(steps / 2)), picture] if channels > c else [picture]
+    def lay_out(
+        self,
+        tokens: Tensor,  # (b, t, width)
+        seen: Tensor | None = None,  # (b, c, h, w) latents of the pictures to edit
+        generator=None,  # torch.Generator, or a list with one for each
+    ) -> Tensor | None:  # (b, objects, 6)
+        "What is to lie where, or to change; None for a painter without layouts."
+        if self.layouts is None: return None
+        return self.layouts.write(tokens, None if seen is None else self.placed(seen), generator)
 
     @torch.no_grad()
     def draw(self, tokens: Tensor, **sampling) -> list[Image.Image]:

@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['PICTURE_TASKS', 'TextEncoderConfig', 'DiffusionConfig', 'make_text_encoder', 'TextEncoder', 'PictureSample',
-           'PictureBatch', 'masks_of', 'LatentDiffusion']
+           'PictureBatch', 'LatentDiffusion']
 
 # %% ../../nbs/53a_drawing.ipynb #609b8004
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from lightning.pytorch import LightningModule
@@ -18,13 +17,12 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..data.coco import Sample
-from ..geometry import segmentation_to_mask
 from ..language.vocabulary import Vocabulary
 from ..reply import answering_mode
 from ..settings import OnDisk, of_size
 from ..steps import Steps, split_off
-from .diffusion import Painter, PainterConfig, make_plan, to_pixels
+from .diffusion import Painter, PainterConfig, to_pixels
+from .layout import PAD
 from .matching import several_processes, shared_counts
 
 # %% ../../nbs/53a_drawing.ipynb #4afab3f8
@@ -116,7 +114,7 @@ class TextEncoder(nn.Module):
         return self.clip(input_ids=ids).last_hidden_state
 
 # %% ../../nbs/53a_drawing.ipynb #93471a12
-PICTURE_TASKS = ("reconstruct", "draw", "edit")
+PICTURE_TASKS = ("reconstruct", "draw", "edit", "find")
 
 
 @dataclass
@@ -127,8 +125,7 @@ class PictureSample:
     picture: Image.Image
     text: str = ""
     source: Image.Image | None = None
-    masks: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 1)))  # (n, m, m): `masks_of`
-    labels: Sequence[int] = ()  # their classes
+    layout: Tensor | None = None  # (objects, 6) of the picture, or of what is changed: `layout_of`
 
 
 @dataclass
@@ -139,7 +136,7 @@ class PictureBatch:
     pixels: Tensor   # (b, 3, s, s) in [-1, 1]
     ids: Tensor      # (b, t)
     sources: Tensor  # (b, 3, s, s); those of other tasks than edit mean nothing
-    plans: Tensor    # (b, plan, g, g): what lies where
+    layouts: Tensor  # (b, objects, 6)
 
     def rows(self, task: str) -> Tensor:
         "The places of a task in the batch."
@@ -149,18 +146,8 @@ class PictureBatch:
     def __len__(self) -> int: return len(self.tasks)
 
     def to(self, device) -> "PictureBatch":
-        tensors = (self.pixels, self.ids, self.sources, self.plans)
+        tensors = (self.pixels, self.ids, self.sources, self.layouts)
         return PictureBatch(self.tasks, *(x.to(device) for x in tensors))
-
-
-def masks_of(sample: Sample, places: int) -> np.ndarray:  # (n, places, places) float16
-    "Which share of each place of a picture its objects cover."
-    found = np.zeros((len(sample.labels), places, places), np.float16)
-    for k, outline in enumerate(sample.segmentations):
-        if outline is None: continue
-        whole = Image.fromarray(segmentation_to_mask(outline, sample.size).astype(np.uint8) * 255)
-        found[k] = np.asarray(whole.resize((places, places), Image.Resampling.BOX), np.float16) / 255
-    return found
 
 # %% ../../nbs/53a_drawing.ipynb #c3eda198
 class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
@@ -185,15 +172,16 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             if s.task not in PICTURE_TASKS:
                 known = ", ".join(PICTURE_TASKS)
                 raise ValueError(f"unknown task {s.task!r}; accepted are {known}")
+            if s.task == "find" and not self.cfg.painter.layout.objects:
+                raise ValueError(f"{s.text!r} is to be found, and this painter writes no layouts")
             if s.task == "edit" and s.source is None:
                 raise ValueError(f"{s.text!r} is an edit without a picture to change")
-        size = self.cfg.painter.size
-        pixels, cfg = to_pixels([s.picture for s in samples], size), self.cfg.painter
+        size, empty = self.cfg.painter.size, torch.full((self.cfg.painter.layout.objects, 6), PAD)
         return PictureBatch(
-            [s.task for s in samples], pixels,
+            [s.task for s in samples], to_pixels([s.picture for s in samples], size),
             self.text_encoder.ids([s.text for s in samples], cut=True),
             to_pixels([s.picture if s.source is None else s.source for s in samples], size),
-            torch.stack([make_plan(cfg, x, s.masks, s.labels) for x, s in zip(pixels, samples)]))
+            torch.stack([empty if s.layout is None else s.layout for s in samples]))
 
     def losses(self, batch: PictureBatch) -> dict[str, Tensor]:
         "The terms by name, each weighted by its share of the batch."
@@ -207,9 +195,13 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             some = batch.rows(task)
             if not len(some): continue
             tokens = self.text_encoder(batch.ids[some])
-            more = dict(source=batch.sources[some]) if task == "edit" else dict(plans=batch.plans[some])
-            loss = self.painter.noise_loss(batch.pixels[some], tokens, **more)
-            terms[task] = loss * len(some) / len(batch.tasks)
+            source = batch.sources[some] if task == "edit" else None
+            found = self.painter.losses(batch.pixels[some], tokens, source, batch.layouts[some])
+            terms |= {f"{task}_{name}": x * len(some) / len(batch.tasks) for name, x in found.items()}
+        some = batch.rows("find")
+        if len(some):
+            found = self.painter.layout_loss(self.text_encoder(batch.ids[some]), batch.layouts[some], batch.pixels[some])
+            terms["find_layout"] = found * len(some) / len(batch.tasks)
         return terms
 
     def groups(self) -> list[tuple]:
