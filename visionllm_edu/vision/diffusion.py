@@ -452,8 +452,8 @@ class Painter(Denoiser):
     "All that draws and edits, steered by tokens (b, t, width)."
 
     def guided(
-        self, noisy: Tensor, t: Tensor, tokens: Tensor, seen: Tensor | None, plan: Tensor | None,
-        guidance_scale: float, image_guidance_scale: float,
+        self, noisy: Tensor, t: Tensor, tokens: Tensor, seen: Tensor | None,
+        guidance_scale: float, image_guidance_scale: float, plan: Tensor | None = None,
     ) -> Tensor:
         "What `predict` says, conditions stretched (InstructPix2Pix, section 3.2.1)."
         nothing = self.nothing.expand_as(tokens)
@@ -494,7 +494,7 @@ class Painter(Denoiser):
         ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
         ddim.set_timesteps(num_inference_steps, device=tokens.device)
         for t in ddim.timesteps:
-            guess = self.guided(x, t, tokens, seen, plan, guidance_scale, image_guidance_scale)
+            guess = self.guided(x, t, tokens, seen, guidance_scale, image_guidance_scale, plan)
             step = ddim.step(guess, t, x)
             x = step.prev_sample
             yield int(t), x, step.pred_original_sample
