@@ -6,7 +6,9 @@ Generated from nbs/53b_diffusion_stages.ipynb by make export: do not edit, edit 
 from random import Random
 
 from visionllm_edu.data.tasks import descriptions
-from visionllm_edu.diffusion_stages import DIFFUSION, PictureMixture, diffusion_stages, inventory
+from visionllm_edu.diffusion_stages import (
+    DIFFUSION, PictureMixture, diffusion_stages, inventory, picture_mixture,
+)
 
 
 # nbs/53b_diffusion_stages.ipynb, cell f35d78d8
@@ -94,6 +96,8 @@ def test_three_stages():
         assert set(read_losses(Path(out, "0-autoencoder", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
         assert {"edit_noise", "edit_layout", "find_layout", "draw_layout", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
         assert model.cfg.categories == tuple(data.categories)
+    edits = short["2-edit"]
+    assert [("find" in picture_mixture(data, edits, c).tasks) for c in (cfg, DiffusionConfig.tiny())] == [True, False]
 
 
 # nbs/53b_diffusion_stages.ipynb, cell 5ffe604f

@@ -123,10 +123,11 @@ def picture_vocabulary(data: CocoData, text_size: int = 1000) -> Vocabulary:
 
 
 def picture_mixture(data: CocoData, recipe: Recipe, cfg: DiffusionConfig) -> PictureMixture:
-    "The samples that a recipe draws from data."
-    painter = cfg.painter
-    return PictureMixture(data, recipe.tasks, recipe.seed, painter.size,
-                          painter.layout if painter.layout.objects else None)
+    "The samples that a recipe draws from data; a painter without layouts has nothing to find."
+    painter, tasks = cfg.painter, dict(recipe.tasks)
+    layout = painter.layout if painter.layout.objects else None
+    if layout is None: tasks.pop("find", None)
+    return PictureMixture(data, tasks, recipe.seed, painter.size, layout)
 
 
 def _look(model: LatentDiffusion, images: list, names: Sequence[str]) -> list[tuple]:
