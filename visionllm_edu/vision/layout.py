@@ -196,6 +196,7 @@ class LayoutDecoder(nn.Module):
     ) -> Tensor:
         "Cross-entropy of the next token."
         ids = self.ids(layouts)
+        ids = ids[:, : (ids >= 0).sum(1).max()]  # as many as the longest has
         before = F.pad(ids[:, :-1], (1, 0)).clamp(min=0)
         logits = self(self.memory(tokens, seen), before)
         return F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), ignore_index=-100)
