@@ -35,6 +35,8 @@ def test_layouts_say_what_lies_where():
     picture.paste((255, 60, 0), (0, 0, 128, 64))
     picture.paste((0, 0, 0), (0, 0, 60, 64))                                # nearly half of it is black
     assert layout_of(cfg, picture, red)[0].tolist() == [3, (4 * 5 + 1) * 5, 0, 0, 48, 24]
+    bare = replace(red, segmentations=[None], boxes_xyxy_px=np.array([[64, 64, 128, 128.]]))  # a box alone: its tone, not the picture's
+    assert layout_of(cfg, picture, bare)[0].tolist() == [3, 4, 24, 24, 48, 48]
     assert (layout_of(cfg, picture, replace(red, crowd=np.ones(1, bool))) == PAD).all()
     with pytest.raises(ValueError, match="an object of class 3: a layout knows 2 classes"): layout_of(replace(cfg, classes=2), picture, red)
     gone = next(t for t in (edit_of(data, k, n) for k in range(12) for n in range(4)) if t and t.edit.kind == "remove")
@@ -83,7 +85,8 @@ def test_layouts_come_back_from_tokens():
     torch.manual_seed(0)
     writer = LayoutDecoder(LayoutConfig.tiny(), 32, 6).eval()
     layouts = torch.tensor([[[3, 4, 0, 1, 8, 8], [-1, 7, 2, 2, 3, 5], [PAD] * 6], [[0, 0, 0, 0, 1, 1]] * 3, [[PAD] * 6] * 3])
-    ids = writer.ids(layouts)
+    ids = writer.tokenizer.encode(layouts)
+    assert torch.equal(writer.tokenizer.decode(ids[:, :-1].clamp(min=0)), layouts)
     assert ids.shape == (3, 19) and (ids[0, 13:] == -100).all() and ids[0, 12] == ids[1, 18] == ids[2, 0] == 0
     assert ids[0, :12].tolist() == [1 + 3, 10 + 4, 18, 19, 26, 26, 1 + 8, 10 + 7, 20, 20, 21, 23]
     tokens = torch.randn(3, 5, 32)

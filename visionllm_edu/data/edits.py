@@ -54,6 +54,16 @@ def edit_of(
     return EditTriple(edit, before.image, after.image, changed)
 
 
+def first_edits(
+    data: CocoData,
+    most: int = 2000,  # pictures looked at
+) -> list[Edit]:
+    "An edit of each of the first pictures; none of a data set that can't draw again."
+    if not draws_again(data): return []
+    found = [edit_of(data, row) for row in range(min(most, len(data)))]
+    return [one[0] for one in found if one]
+
+# %% ../../nbs/14b_edits.ipynb #5eb812ee
 def _parts_changed(edit: Edit, before: Rendering, after: Rendering) -> list[tuple[str, np.ndarray]]:
     "(class, or \"\" for what goes; (h, w) bool) of the parts of objects that an edit changes."
     differs = (np.asarray(before.image) != np.asarray(after.image)).any(-1)
@@ -70,13 +80,3 @@ def _as_sample(parts: list[tuple[int, np.ndarray]], size: tuple[int, int], image
     boxes = np.array([mask_to_box(m) for m in masks], np.float32).reshape(n, 4)
     return Sample(None, image_id, "", size, np.array([k for k, _ in parts], np.int64), boxes, masks, None,
                   np.array([m.sum() for m in masks], np.float32), np.zeros(n, bool), np.arange(n))
-
-
-def first_edits(
-    data: CocoData,
-    most: int = 2000,  # pictures looked at
-) -> list[Edit]:
-    "An edit of each of the first pictures; none of a data set that can't draw again."
-    if not draws_again(data): return []
-    found = [edit_of(data, row) for row in range(min(most, len(data)))]
-    return [one[0] for one in found if one]

@@ -488,16 +488,16 @@ class Painter(Denoiser):
         if isinstance(generator, list) and len(generator) != len(tokens):
             raise ValueError(f"{len(generator)} generators for {len(tokens)} pictures")
         if layouts is None: layouts = self.lay_out(tokens, seen, generator)
-        noise = (len(tokens), self.cfg.latent_channels, h, w)
-        x = randn_tensor(noise, generator, tokens.device, tokens.dtype)
-        plan = self.plan(layouts, x)
+        shape = (len(tokens), self.cfg.latent_channels, h, w)
+        latents = randn_tensor(shape, generator, tokens.device, tokens.dtype)
+        plan = self.plan(layouts, latents)
         ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
         ddim.set_timesteps(num_inference_steps, device=tokens.device)
         for t in ddim.timesteps:
-            guess = self.guided(x, t, tokens, seen, guidance_scale, image_guidance_scale, plan)
-            step = ddim.step(guess, t, x)
-            x = step.prev_sample
-            yield int(t), x, step.pred_original_sample
+            guess = self.guided(latents, t, tokens, seen, guidance_scale, image_guidance_scale, plan)
+            step = ddim.step(guess, t, latents)
+            latents = step.prev_sample
+            yield int(t), latents, step.pred_original_sample
 
     def lay_out(
         self,
