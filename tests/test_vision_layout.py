@@ -23,7 +23,8 @@ def test_layouts_say_what_lies_where():
         sample = data.sample(k)
         layout = layout_of(cfg, sample.image, sample)
         n = min(len(sample.labels), cfg.objects)
-        order = np.argsort(-sample.areas, kind="stable")[:n]
+        sides = sample.boxes_xyxy_px[:, 2:] - sample.boxes_xyxy_px[:, :2]
+        order = np.argsort(-sides.prod(1), kind="stable")[:n]
         assert layout.shape == (12, 6) and (layout[n:] == PAD).all() and layout[:n, 0].tolist() == sample.labels[order].tolist()
         off = layout[:n, 2:].numpy() / 48 * 128 - sample.boxes_xyxy_px[order]
         assert (off[:, :2] <= 1e-3).all() and (off[:, 2:] >= -1e-3).all() and (abs(off) < 2.7).all()

@@ -108,7 +108,7 @@ class PictureMixture(Dataset):
                              self._layout(found.after, found.changed))
 
 
-DIFFUSION_TASKS = ("reconstruct", "draw", "draw_few", "edit", "find")  # "draw_few": of few objects
+DIFFUSION_TASKS = ("reconstruct", "draw", "draw_few", "edit", "find")  # "draw_few": of few objects; "find": the layout of a picture that is shown
 TRIES, FEW = 50, 3
 EDITED = 3000  # scenes with edits; to draw more of them again takes longer than to learn from them
 TOLD = 0.3  # share of drawings by an inventory

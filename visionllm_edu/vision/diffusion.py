@@ -474,7 +474,7 @@ class Painter(Denoiser):
         seen: Tensor | None = None,  # (b, c, h, w) latents of the pictures to edit
         layouts: Tensor | None = None,  # (b, objects, 6) what is to lie where; the painter's own, if none
         num_inference_steps: int = 30,
-        guidance_scale: float = 4.0,  # of the text; 1: as learned, 0: ignore it
+        guidance_scale: float = 4.0,  # of the text, beyond the layout; 1: as learned, 0: the layout alone
         image_guidance_scale: float = 1.5,  # of the picture to edit
         generator=None,  # torch.Generator, or a list with one for each picture
         height: int | None = None,  # in pixels; as configured, if none

@@ -205,7 +205,7 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
         return terms
 
     def groups(self) -> list[tuple]:
-        "The autoencoder and the editor; what reads and draws, whose rate `language_rate` lowers."
+        "Autoencoder, editor and layouts; what reads and draws, whose rate `language_rate` lowers."
         parts = (self.text_encoder, self.painter.unet)
         drawing, rest = split_off(self, *parts, nn.ParameterList([self.painter.nothing]))
         return [(rest, self.cfg.lr), (drawing, self.cfg.lr)]

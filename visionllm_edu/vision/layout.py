@@ -27,7 +27,7 @@ from ..geometry import segmentation_to_mask
 class LayoutConfig:
     "What a layout can say, and who writes it; the defaults are those of `.mini()`."
 
-    objects: int = 12      # of a picture at most, the largest; 0: pictures are drawn without a layout
+    objects: int = 12      # of a picture at most, those of the largest boxes; 0: pictures are drawn without a layout
     classes: int = 32      # accepted are labels from 0 to one less
     bins: int = 48         # along a side
     tones: int = 5         # levels of red, of green, of blue
@@ -53,16 +53,17 @@ PAD = -2  # in rows of a layout without an object; `GONE`, -1, is the class of w
 
 def layout_of(
     cfg: LayoutConfig,
-    picture: Image.Image,
-    shown: Sample,  # the objects in it, or those that an edit changes
+    picture: Image.Image,  # of an edit, the one after it
+    shown: Sample,  # the objects in it, or the parts that an edit changes
 ) -> Tensor:        # (objects, 6) int64
-    """Class, tone and box (x0, y0, x1, y1) of the largest objects, crowds aside; ValueError for a
-    class too many."""
+    """Class, tone and box (x0, y0, x1, y1) of objects, largest box first, crowds aside; ValueError
+    for a class too many."""
     if len(shown.labels) and shown.labels.max() >= cfg.classes:
         raise ValueError(f"an object of class {shown.labels.max()}: a layout knows {cfg.classes} classes, from 0")
     rows = torch.full((cfg.objects, 6), PAD)
     pixels, scale = np.asarray(picture.convert("RGB"), np.float32), cfg.bins / np.array([*shown.size] * 2)
-    single = [k for k in np.argsort(-shown.areas, kind="stable") if not shown.crowd[k]]
+    sides = shown.boxes_xyxy_px[:, 2:] - shown.boxes_xyxy_px[:, :2]
+    single = [k for k in np.argsort(-sides.prod(1), kind="stable") if not shown.crowd[k]]
     for row, k in zip(rows, single):
         box = shown.boxes_xyxy_px[k] * scale
         low = np.floor(box[:2]).clip(0, cfg.bins - 1)
@@ -144,7 +145,7 @@ class LayoutTokenizer:
         self.cfg = cfg
         sizes = (1, cfg.classes + 1, cfg.tones**3, cfg.bins + 1)  # one class more: `GONE`
         self.first = (0, *np.cumsum(sizes).tolist())  # id of the first token of each kind, and behind all
-        self.slots = self.first[1:3] + self.first[3:4] * 4  # of the first that each number of a row may be
+        self.slots = self.first[1:3] + self.first[3:4] * 4  # for each of a row's six numbers, the id of its first token
 
     def __len__(self) -> int: return self.first[-1]
 
@@ -167,7 +168,7 @@ class LayoutTokenizer:
     def accepted(self, k: int, ids: Tensor) -> Tensor:  # (b, tokens) bool
         "What may come as number k after ids (b, k + 1)."
         slot, at = k % 6, torch.arange(len(self), device=ids.device).expand(len(ids), -1)
-        low, high = [(0, 2), (2, 3), *[(3, 4)] * 4][slot]
+        low, high = [(0, 2), (2, 3), *[(3, 4)] * 4][slot]  # end or class; tone; four places
         fits = (self.first[low] <= at) & (at < self.first[high])
         if slot in (2, 3): fits &= at < len(self) - 1  # something has to lie behind it
         return fits & (at > ids[:, -2:-1]) if slot > 3 else fits
