@@ -397,6 +397,7 @@ class Denoiser(Latents):
             weight = heavier(changes(before, latents), self.cfg.edit_weight)
             seen = before * ~blind[:, None, None, None]
         elif plan is not None: weight = heavier(planned_cells(plan), self.cfg.object_weight)
+        if plan is not None: plan = plan * ~mute[:, None, None, None]
         t, noise = spread_times(len(pixels), self.cfg.noise_steps, pixels.device), torch.randn_like(latents)
         wanted = target(self.schedule, self.cfg.prediction, latents, noise, t)
         if self.cfg.prediction == "sample": weight = weight * velocity_weight(self.schedule, t)
@@ -456,15 +457,15 @@ class Painter(Denoiser):
         guidance_scale: float, image_guidance_scale: float, plan: Tensor | None = None,
     ) -> Tensor:
         "What `predict` says, conditions stretched (InstructPix2Pix, section 3.2.1)."
-        nothing = self.nothing.expand_as(tokens)
-        often = lambda x, n: None if x is None else x.repeat(n, 1, 1, 1)
+        n, nothing = 2 if seen is None else 3, self.nothing.expand_as(tokens)
+        said = torch.cat([tokens, *[nothing] * (n - 1)])
+        if plan is not None: plan = torch.cat([plan, *[torch.zeros_like(plan)] * (n - 1)])
+        looks = None if seen is None else torch.cat([seen, seen, torch.zeros_like(seen)])
+        guesses = self.predict(noisy.repeat(n, 1, 1, 1), t, said, looks, plan).chunk(n)
         if seen is None:
-            both = torch.cat([tokens, nothing])
-            full, none = self.predict(often(noisy, 2), t, both, plan=often(plan, 2)).chunk(2)
+            full, none = guesses
             return none + guidance_scale * (full - none)
-        three = torch.cat([tokens, nothing, nothing])
-        looks = torch.cat([seen, seen, torch.zeros_like(seen)])
-        full, look, none = self.predict(often(noisy, 3), t, three, looks, often(plan, 3)).chunk(3)
+        full, look, none = guesses
         return none + image_guidance_scale * (look - none) + guidance_scale * (full - look)
 
     @torch.no_grad()
@@ -474,7 +475,7 @@ class Painter(Denoiser):
         seen: Tensor | None = None,  # (b, c, h, w) latents of the pictures to edit
         layouts: Tensor | None = None,  # (b, objects, 6) what is to lie where; the painter's own, if none
         num_inference_steps: int = 30,
-        guidance_scale: float = 4.0,  # of the text, beyond the layout; 1: as learned, 0: the layout alone
+        guidance_scale: float = 4.0,  # of the text and its layout; 1: as learned, 0: neither
         image_guidance_scale: float = 1.5,  # of the picture to edit
         generator=None,  # torch.Generator, or a list with one for each picture
         height: int | None = None,  # in pixels; as configured, if none
