@@ -36,7 +36,7 @@ class LayoutConfig:
     heads: int = 4
     mlp: int = 512
     weight: float = 0.3    # of its loss
-    top_p: float = 0.9     # tokens are drawn among the likeliest, of this much probability together
+    top_p: float = 0.6     # tokens are drawn among the likeliest, of this much probability together
 
     @classmethod
     def tiny(cls): return cls(objects=3, classes=8, bins=8, tones=2, layers=1, look_layers=1, heads=2, mlp=64)
