@@ -302,6 +302,17 @@ def test_guidance_scales():
         full, look, none = (painter.predict(z, t, *c) for c in ((tokens, seen), (nothing, seen), (nothing, blank)))
         for text, image, wanted in ((1, 1, full), (0, 1, look), (0, 0, none), (2, 3, none + 3 * (look - none) + 2 * (full - look))):
             torch.testing.assert_close(painter.guided(z, t, tokens, seen, text, image), wanted)
+    planner = Painter(PainterConfig.tiny(layout=LayoutConfig.tiny(), drop=1.0, object_weight=0.0)).eval()
+    plan, nothing = torch.randn(2, planner.cfg.planned, 8, 8), planner.nothing.expand_as(tokens)
+    with torch.no_grad():  # a plan goes with its text
+        full, none = planner.predict(z, t, tokens, None, plan), planner.predict(z, t, nothing, None, 0 * plan)
+        torch.testing.assert_close(planner.guided(z, t, tokens, None, 3, 7.0, plan), none + 3 * (full - none))
+        layouts, pixels = torch.tensor([[[1, 2, 0, 0, 4, 4]] * 3, [[3, 5, 2, 1, 8, 7]] * 3]), torch.rand(2, 3, 16, 16)
+        def loss(layouts, drop):
+            planner.cfg.drop = drop
+            torch.manual_seed(0)
+            return planner.noise_loss(pixels, tokens, None, layouts).item()
+        assert loss(layouts, 1.0) == loss(layouts.flip(0), 1.0) and loss(layouts, 0.0) != loss(layouts.flip(0), 0.0)
 
 
 # nbs/53_diffusion.ipynb, cell 98b1c471
