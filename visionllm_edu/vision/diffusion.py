@@ -68,8 +68,8 @@ class PainterConfig:
     latent_std: float = 1.0              # of fresh latents; training notes the true value
     kl_weight: float = 1e-2              # pulls latents towards a normal distribution
     window: int = 48                     # side of what the autoencoder learns from, in pixels
-    drop: float = 0.1                    # share of pictures drawn without text, for guidance
-    edit_drop: float = 0.05              # edits without text, without picture, without both
+    drop: float = 0.1                    # share of pictures drawn without text and its layout, for guidance
+    edit_drop: float = 0.05              # edits without text (and layout), without picture, without all
     object_weight: float = 4.0           # so much more weigh the cells of objects, where they are known: ours
     edit_weight: float = 4.0             # and those that an edit changes: ours
     layout: LayoutConfig = field(default_factory=LayoutConfig.mini)  # what is planned before: ours
