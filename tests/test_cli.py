@@ -206,7 +206,7 @@ def test_a_painter_goes_by_the_same_words():
         out = Path(folder, "painter")
         status, said, error = run("train", "painter", "--size", "tiny", "--data", "toybox:train:4", "--stages", "--minutes", 0.01, "--out", out)
         assert status == 0 and "evaluate painter --weights" in said, error
-        status, _, error = run("evaluate", "painter", "--weights", out / "2-edit" / "weights", "--data", "toybox:val:4", "--tasks", "juggle")
+        status, _, error = run("evaluate", "painter", "--weights", out / "3-edit" / "weights", "--data", "toybox:val:4", "--tasks", "juggle")
         assert status == 2 and "juggle; accepted are generate, edit" in error
 
 

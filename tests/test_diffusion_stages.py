@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from visionllm_edu.data.coco import load_data, write_shapes
+from visionllm_edu.data.edits import edit_of
 from visionllm_edu.stages import train_stages
 from visionllm_edu.train import Recipe, read_losses
 from visionllm_edu.vision.diffusion import PainterConfig
@@ -58,6 +59,18 @@ def test_samples_by_number():
     row = row_of[drawn.text]
     want = layout_of(LayoutConfig(), data.image(row).resize((96, 96), 2), data.sample(row, image=False))
     assert torch.equal(drawn.layout, want) and (want[0] >= 0).all()
+    for task in ("find_one", "find_change"):
+        for s in map(PictureMixture(data, {task: 1.0}, 3, None, LayoutConfig()).__getitem__, range(8)):
+            assert s.task == "find" and s.source is None
+            row = next(r for r in range(16) if s.picture.tobytes() == data.image(r).tobytes())
+            shown = data.sample(row)
+            if task == "find_one":
+                ids = next(p["annotation_ids"] for p in shown.phrases if p["text"] == s.text)
+                one = layout_of(LayoutConfig(), shown.image, shown, [k for k, i in enumerate(shown.annotation_ids) if i in ids])
+                assert torch.equal(s.layout, one) and (one[:, 0] >= 0).sum() == len(ids)
+            else:
+                change = next(t for t in (edit_of(data, row, n) for n in range(4)) if t and t.edit.instruction == s.text)
+                assert torch.equal(s.layout, layout_of(LayoutConfig(), change.after, change.changed))
     edit = next(a[i] for i in range(12) if a[i].task == "edit")
     assert edit.source.tobytes() != edit.picture.tobytes() and edit.text.endswith(".")
 
@@ -78,7 +91,7 @@ def test_what_is_refused():
 
 
 # nbs/53b_diffusion_stages.ipynb, cell e29b953b
-def test_three_stages():
+def test_four_stages():
     short = {name: replace(r, steps=2, minutes=None, batch_size=8) for name, r in diffusion_stages().items()}
     data, cfg = load_data("toybox:train:16"), tiny_planner()
     quiet = dict(quiet=True, accelerator="cpu", course=DIFFUSION, checkpoint_minutes=0)
@@ -91,13 +104,16 @@ def test_three_stages():
         assert not same(part(coded, "painter.unet"), part(drew, "painter.unet"))
         assert same(part(coded, "painter.editor"), part(drew, "painter.editor"))
         assert not drew.painter.begun and coded.painter.std != 1
+        looked = train_stages(data, dict([*short.items()][:3]), out, cfg, resume=True, **quiet)
+        assert all(same(part(looked, name), part(drew, name)) for name in ("painter.unet", "text_encoder", "painter.vae"))
+        assert not same(part(looked, "painter.layouts.eye"), part(drew, "painter.layouts.eye"))
         model = train_stages(data, short, out, cfg, resume=True, **quiet)
         assert model.painter.begun and same(part(model, "painter.vae"), part(coded, "painter.vae"))
         assert set(read_losses(Path(out, "0-autoencoder", "losses.csv"))) == {"step", "lr", "kl", "loss", "pixels"}
-        assert {"edit_noise", "edit_layout", "find_layout", "draw_layout", "loss"} <= set(read_losses(Path(out, "2-edit", "losses.csv")))
+        assert {"edit_noise", "edit_layout", "find_layout", "draw_layout", "loss"} <= set(read_losses(Path(out, "3-edit", "losses.csv")))
         assert model.cfg.categories == tuple(data.categories)
-    edits = short["2-edit"]
-    assert [("find" in picture_mixture(data, edits, c).tasks) for c in (cfg, DiffusionConfig.tiny())] == [True, False]
+    edits = short["3-edit"]
+    assert [("find_one" in picture_mixture(data, edits, c).tasks) for c in (cfg, DiffusionConfig.tiny())] == [True, False]
 
 
 # nbs/53b_diffusion_stages.ipynb, cell 5ffe604f

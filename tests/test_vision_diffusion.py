@@ -3,6 +3,8 @@
 Generated from nbs/53_diffusion.ipynb by make export: do not edit, edit the notebook.
 """
 
+import numpy as np
+
 from visionllm_edu.vision.diffusion import (
     Denoiser, LatentMemory, Latents, Painter, PainterConfig, busy_windows, changes, cosines,
     heavier, make_unet, make_vae, noise_schedule, spread_times, to_pictures, to_pixels,
@@ -274,6 +276,18 @@ def test_layouts_are_written_or_given():
     assert painter.edit(tokens, scenes(2), generator=dice(), **few)[0].size == (128, 128)
     seen = torch.randn(2, 4, 8, 8)
     assert painter.lay_out(tokens, seen, dice()).shape == (2, 3, 6) and tiny().lay_out(tokens) is None
+    given[1, 0] = torch.tensor([3, 4, 0, 0, 3, 8])                          # of the second picture the left may change
+    pixels = lambda images: np.stack([np.asarray(i) for i in images]).astype(int)
+    before, kept, free = pixels(scenes(2)), *(pixels(painter.edit(tokens, scenes(2), layouts=given, keep=k, generator=dice(), **few)) for k in (True, False))
+    differs = (before != kept).any(-1)
+    assert not differs[1, :, 80:].any() and differs[1, :, :48].mean() > 0.9   # three cells of eight, one around, half a cell of soft border
+    assert differs[0].mean() > 0.9 and (before != free).any(-1)[1, :, 80:].mean() > 0.9  # the first names nothing
+    paths = [painter.path(tokens, seen, given, generator=dice(), **few) for _ in range(2)]
+    noise = torch.cat([torch.randn(1, 4, 8, 8, generator=d) for d in dice()])
+    for (t, latents, _), later in zip(paths[0], (500 - 1, None)):
+        still = seen if later is None else painter.schedule.add_noise(seen, noise, torch.tensor(later))
+        torch.testing.assert_close(latents[1, :, :, 4:], still[1, :, :, 4:])
+        assert not torch.isclose(latents[1, :, :, :4], still[1, :, :, :4]).all() and not torch.isclose(latents[0], still[0]).all()
 
 
 # nbs/53_diffusion.ipynb, cell b5a67d39

@@ -92,12 +92,24 @@ def test_layouts_come_back_from_tokens():
     assert ids[0, :12].tolist() == [1 + 3, 10 + 4, 18, 19, 26, 26, 1 + 8, 10 + 7, 20, 20, 21, 23]
     tokens = torch.randn(3, 5, 32)
     loss = writer.loss(layouts, tokens)
+    seen = torch.randn(3, 6, 8, 8)
     logits = [writer(writer.memory(tokens), torch.cat([torch.zeros(3, 1).long(), ids[:, :k].clamp(min=0)], 1))[:, -1] for k in range(19)]
     said = [(k, i) for k in range(19) for i in range(3) if ids[i, k] >= 0]
     by_hand = -sum(logits[k][i].log_softmax(-1)[ids[i, k]] for k, i in said) / len(said)  # written one by one
     torch.testing.assert_close(loss, by_hand)
     loss.backward()
-    assert writer.words.weight.grad.any() and writer.eye[0].weight.grad is None
+    assert writer.words.weight.grad.any() and writer.eye[0].weight.grad is None and writer.map.weight.grad is None
+    memory = writer.memory(tokens, seen)
+    assert memory.shape == (3, 5 + 16, 32)                                 # an eye's place for each four cells
+    told = writer.map(memory[:, 5:]).unflatten(1, (4, 4)).unflatten(3, (PLANNED, 2, 2))  # (3, down, across, numbers, two by two)
+    far = [(told[b, y // 2, x // 2, :, y % 2, x % 2] - plan_of(writer.cfg, layouts, (8, 8))[b, :, y, x]).square().mean()
+           for b in range(3) for y in range(8) for x in range(8)]          # cell by cell
+    writer.cfg.map_weight = 0.0
+    words = writer.loss(layouts, tokens, seen)
+    writer.cfg.map_weight = 2.0
+    torch.testing.assert_close(writer.loss(layouts, tokens, seen), words + 2 * sum(far) / len(far))
+    writer.loss(layouts, tokens, seen).backward()
+    assert writer.eye[0].weight.grad.any() and writer.map.weight.grad.any()
 
 
 # nbs/52c_layouts.ipynb, cell 3be84365

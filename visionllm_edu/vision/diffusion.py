@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHANGED', 'to_pixels', 'to_pictures', 'PainterConfig', 'check_size', 'noise_schedule', 'make_vae', 'busy_windows',
            'make_unet', 'cosines', 'drop_conditions', 'spread_times', 'LatentMemory', 'Latents', 'target',
-           'velocity_weight', 'heavier', 'changes', 'Denoiser', 'check_sampling', 'Painter']
+           'velocity_weight', 'heavier', 'changes', 'Denoiser', 'check_sampling', 'may_change', 'Painter']
 
 # %% ../../nbs/53_diffusion.ipynb #32eb97c6
 from collections.abc import Callable, Sequence
@@ -448,6 +448,34 @@ def _sides(cfg: PainterConfig, height: int | None, width: int | None) -> tuple[i
     check_size(height=h, width=w)
     return h, w
 
+
+def may_change(plan: Tensor) -> Tensor:  # (b, planned, h, w) -> (b, 1, h, w) bool
+    "Where an edit draws: the cells that its layout names, and those around; all, if it names none."
+    near = F.max_pool2d(planned_cells(plan).float(), 3, 1, 1) > 0
+    return near | ~near.flatten(1).any(1)[:, None, None, None]
+
+
+def _pasted(drawn: Image.Image, image: Image.Image, where: Tensor) -> Image.Image:
+    "An edit laid over its picture, where (1, h, w) bool says; its border is soft."
+    mask = Image.fromarray((where[0] * 255).byte().cpu().numpy())
+    return Image.composite(drawn, image, mask.resize(image.size, Image.Resampling.BILINEAR))
+
+
+def _dice(generator, n: int):
+    "A generator, or a list with one for each of n pictures: diffusers knows no tuples."
+    if isinstance(generator, tuple): generator = list(generator)
+    if isinstance(generator, list) and len(generator) != n:
+        raise ValueError(f"{len(generator)} generators for {n} pictures")
+    return generator
+
+
+def _present(images, n: int) -> list:
+    "The pictures as a list; ValueError unless there is one for each of n edits."
+    images = [] if images is None else list(images)
+    given = sum(image is not None for image in images)
+    if len(images) == given == n: return images
+    raise ValueError(f"an edit needs a picture to change: {n} edits, {given} pictures")
+
 # %% ../../nbs/53_diffusion.ipynb #440f78a3
 class Painter(Denoiser):
     "All that draws and edits, steered by tokens (b, t, width)."
@@ -480,24 +508,26 @@ class Painter(Denoiser):
         generator=None,  # torch.Generator, or a list with one for each picture
         height: int | None = None,  # in pixels; as configured, if none
         width: int | None = None,
+        keep: bool = True,  # of a picture to edit, what no layout names stays
     ):
         "Yields (t, latents, clean latents as guessed) from noise to picture (DDIM)."
         check_sampling(self.cfg, num_inference_steps, guidance_scale=guidance_scale,
                        image_guidance_scale=image_guidance_scale)
         h, w = (side // self.cfg.shrink for side in _sides(self.cfg, height, width))
-        if isinstance(generator, tuple): generator = list(generator)  # diffusers knows lists alone
-        if isinstance(generator, list) and len(generator) != len(tokens):
-            raise ValueError(f"{len(generator)} generators for {len(tokens)} pictures")
+        generator = _dice(generator, len(tokens))
         if layouts is None: layouts = self.lay_out(tokens, seen, generator)
         shape = (len(tokens), self.cfg.latent_channels, h, w)
-        latents = randn_tensor(shape, generator, tokens.device, tokens.dtype)
+        latents = noise = randn_tensor(shape, generator, tokens.device, tokens.dtype)
         plan = self.plan(layouts, latents)
         ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
         ddim.set_timesteps(num_inference_steps, device=tokens.device)
-        for t in ddim.timesteps:
+        for t, later in zip(ddim.timesteps, [*ddim.timesteps[1:], None]):
             guess = self.guided(latents, t, tokens, seen, guidance_scale, image_guidance_scale, plan)
             step = ddim.step(guess, t, latents)
             latents = step.prev_sample
+            if seen is not None and keep and plan is not None:
+                still = seen if later is None else self.schedule.add_noise(seen, noise, later)
+                latents = torch.where(may_change(plan), latents, still)
             yield int(t), latents, step.pred_original_sample
 
     def lay_out(
@@ -508,7 +538,8 @@ class Painter(Denoiser):
     ) -> Tensor | None:  # (b, objects, 6)
         "What is to lie where, or to change; None for a painter without layouts."
         if self.layouts is None: return None
-        return self.layouts.write(tokens, None if seen is None else self.placed(seen), generator)
+        seen = None if seen is None else self.placed(seen)
+        return self.layouts.write(tokens, seen, _dice(generator, len(tokens)))
 
     @torch.no_grad()
     def draw(self, tokens: Tensor, **sampling) -> list[Image.Image]:
@@ -524,6 +555,8 @@ class Painter(Denoiser):
         images: Sequence,  # b pictures, anything `load_image` accepts
         height: int | None = None,  # at which to work, in pixels; as configured, if none
         width: int | None = None,
+        layouts: Tensor | None = None,  # (b, objects, 6) what changes; the painter's own, if none
+        keep: bool = True,  # what no layout names stays, to the pixel
         **sampling,  # see `path`
     ) -> list[Image.Image]:
         "Each picture, changed, in its own size; ValueError where one is missing."
@@ -531,14 +564,10 @@ class Painter(Denoiser):
         h, w = _sides(self.cfg, height, width)
         if not images: return []
         seen = self.encode(to_pixels(images, (w, h)).to(tokens))
-        for _, latents, _ in self.path(tokens, seen, height=h, width=w, **sampling): pass
-        drawn = zip(to_pictures(self.decode(latents)), images)
-        return [p.resize(i.size, Image.Resampling.BICUBIC) for p, i in drawn]
-
-
-def _present(images, n: int) -> list:
-    "The pictures as a list; ValueError unless there is one for each of n edits."
-    images = [] if images is None else list(images)
-    given = sum(image is not None for image in images)
-    if len(images) == given == n: return images
-    raise ValueError(f"an edit needs a picture to change: {n} edits, {given} pictures")
+        if layouts is None: layouts = self.lay_out(tokens, seen, sampling.get("generator"))
+        how = dict(layouts=layouts, height=h, width=w, keep=keep)
+        for _, latents, _ in self.path(tokens, seen, **how, **sampling): pass
+        drawn = to_pictures(self.decode(latents))
+        drawn = [p.resize(i.size, Image.Resampling.BICUBIC) for p, i in zip(drawn, images)]
+        plan = self.plan(layouts, latents)
+        return drawn if plan is None or not keep else [*map(_pasted, drawn, images, may_change(plan))]

@@ -7,12 +7,14 @@ __all__ = ['PAD', 'PLANNED', 'LayoutConfig', 'layout_of', 'tones_of', 'plan_of',
            'LayoutDecoder']
 
 # %% ../../nbs/52c_layouts.ipynb #57361973
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor, nn
@@ -32,10 +34,11 @@ class LayoutConfig:
     bins: int = 48         # along a side
     tones: int = 5         # levels of red, of green, of blue
     layers: int = 3        # of the decoder
-    look_layers: int = 2   # of the encoder that looks at a picture to edit
+    look_layers: int = 3   # of the encoder that looks at a picture to edit
     heads: int = 4
     mlp: int = 512
     weight: float = 0.3    # of its loss
+    map_weight: float = 10.0  # in it, of the map that is guessed of a picture to edit
     top_p: float = 0.6     # tokens are drawn among the likeliest, of this much probability together
 
     @classmethod
@@ -55,22 +58,24 @@ def layout_of(
     cfg: LayoutConfig,
     picture: Image.Image,  # of an edit, the one after it
     shown: Sample,  # the objects in it, or the parts that an edit changes
+    rows: Collection[int] | None = None,  # which of them; all, if None
 ) -> Tensor:        # (objects, 6) int64
     """Class, tone and box (x0, y0, x1, y1) of objects, largest box first, crowds aside; ValueError
     for a class too many."""
     if len(shown.labels) and shown.labels.max() >= cfg.classes:
         raise ValueError(f"an object of class {shown.labels.max()}: a layout knows {cfg.classes} classes, from 0")
-    rows = torch.full((cfg.objects, 6), PAD)
+    layout = torch.full((cfg.objects, 6), PAD)
     pixels, scale = np.asarray(picture.convert("RGB"), np.float32), cfg.bins / np.array([*shown.size] * 2)
     sides = shown.boxes_xyxy_px[:, 2:] - shown.boxes_xyxy_px[:, :2]
-    single = [k for k in np.argsort(-sides.prod(1), kind="stable") if not shown.crowd[k]]
-    for row, k in zip(rows, single):
+    meant = [k for k in np.argsort(-sides.prod(1), kind="stable")
+             if not shown.crowd[k] and (rows is None or k in rows)]
+    for row, k in zip(layout, meant):
         box = shown.boxes_xyxy_px[k] * scale
         low = np.floor(box[:2]).clip(0, cfg.bins - 1)
         high = np.ceil(box[2:]).clip(low + 1, cfg.bins)
         tone = _tone(pixels, shown, k, cfg.tones)
         row[:] = torch.tensor([shown.labels[k], tone, *low, *high])
-    return rows
+    return layout
 
 
 def _tone(pixels: np.ndarray, shown: Sample, k: int, levels: int) -> int:
@@ -191,10 +196,13 @@ class LayoutDecoder(nn.Module):
                    activation="gelu", batch_first=True, norm_first=True)
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(**how), cfg.layers, nn.LayerNorm(width))
         self.head = nn.Linear(width, len(self.tokenizer))
-        self.eye = nn.Sequential(nn.Conv2d(channels, width // 2, 3, 2, 1), nn.GELU(),
-                                 nn.Conv2d(width // 2, width, 3, padding=1))
+        blocks = dict(resnet_groups=8, downsample_padding=1)
+        self.eye = nn.Sequential(
+            nn.Conv2d(channels, width // 2, 3, padding=1), DownEncoderBlock2D(width // 2, width // 2, **blocks),
+            DownEncoderBlock2D(width // 2, width, num_layers=2, add_downsample=False, **blocks))
         self.look = nn.TransformerEncoder(nn.TransformerEncoderLayer(**how), cfg.look_layers,
                                           nn.LayerNorm(width), enable_nested_tensor=False)
+        self.map = nn.Linear(width, 4 * PLANNED)  # four cells for each place of the eye
 
     def memory(
         self,
@@ -221,12 +229,21 @@ class LayoutDecoder(nn.Module):
         tokens: Tensor,   # (b, t, width)
         seen: Tensor | None = None,  # (b, channels, h, w)
     ) -> Tensor:
-        "Cross-entropy of the next token."
+        "Cross-entropy of the next token; where a picture is seen, the error of the layout's map besides."
         ids = self.tokenizer.encode(layouts)
         ids = ids[:, : (ids >= 0).sum(1).max()]  # as many as the longest has
         before = F.pad(ids[:, :-1], (1, 0)).clamp(min=0)
-        logits = self(self.memory(tokens, seen), before)
-        return F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), ignore_index=-100)
+        memory = self.memory(tokens, seen)
+        logits = self(memory, before)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), ignore_index=-100)
+        if seen is None: return loss
+        return loss + self.cfg.map_weight * self._map_loss(layouts, memory[:, tokens.shape[1] :], seen)
+
+    def _map_loss(self, layouts: Tensor, looked: Tensor, seen: Tensor) -> Tensor:
+        "Mean squared error of the layout's map, as told by what was looked at (b, places, width)."
+        (h, w), guess = seen.shape[-2:], self.map(looked).transpose(1, 2)  # (b, 4 * PLANNED, places)
+        guess = F.pixel_shuffle(guess.unflatten(2, ((h + 1) // 2, (w + 1) // 2)), 2)[..., :h, :w]
+        return F.mse_loss(guess.float(), plan_of(self.cfg, layouts, (h, w)))
 
     @torch.no_grad()
     def write(
