@@ -11,12 +11,14 @@ from pathlib import Path
 from safetensors.torch import load_file
 from tempfile import TemporaryDirectory
 
-from visionllm_edu.card import describe_run, ship_weights, split_scores, versions_told, write_card
+from visionllm_edu.card import (
+    BEFORE, describe_run, ship_weights, split_scores, versions_told, write_card,
+)
 from visionllm_edu.data.coco import load_data
 from visionllm_edu.stages import train_stages, v1_stages
 from visionllm_edu.train import Recipe
 from visionllm_edu.v1.model import VisionLLMv1, VisionLLMv1Config
-from visionllm_edu.weights import find_weights
+from visionllm_edu.weights import digests, find_weights
 
 
 # nbs/39_card.ipynb, cell 62bc1d9a
@@ -49,6 +51,9 @@ def test_shipped_weights_are_the_trained_ones_rounded():
         assert len(split_scores(out)) == 1                                  # the same weights again
         more = {"1-detection": Recipe({"detect": 1.0}, 2, steps=1), "0-drills": Recipe({"detect": 1.0}, 2, steps=3)}
         train_stages(load_data("toybox:train:4"), more, Path(folder, "more"), start=out, quiet=True)
+        alone = ship_weights(Path(folder, "more"), Path(folder, "alone"))   # of weights that are nowhere else
+        told = BEFORE.format(digests(out)["model.safetensors"])
+        assert told in write_card(alone).read_text() and "It went on from" not in write_card(out).read_text()
         for _ in range(2):                                                  # what it went on from stays, once
             ship_weights(Path(folder, "more"), out)
             about = json.loads((out / "run.json").read_text())

@@ -40,7 +40,7 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--overfit", type=int, metavar="N", help="learn the first N images by heart")
     p.add_argument("--stages", action="store_true",
                    help="the whole course, stage after stage "
-                        "(180 minutes for v1, 240 for v2, 210 for painter, if not told)")
+                        "(180 minutes for v1, 240 for v2 and painter, if not told)")
     p.add_argument("--only", nargs="+", metavar="STAGE", help="with --stages: these alone, as long as they "
                    "are in the whole course")
     p.add_argument("--painter", metavar="WEIGHTS", help="with v2 --stages: then 120 minutes more, in which "
