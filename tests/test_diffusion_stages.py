@@ -59,6 +59,8 @@ def test_samples_by_number():
     row = row_of[drawn.text]
     want = layout_of(LayoutConfig(), data.image(row).resize((96, 96), 2), data.sample(row, image=False))
     assert torch.equal(drawn.layout, want) and (want[0] >= 0).all()
+    plans = map(PictureMixture(data, {"plan": 1.0}, 3, 96, LayoutConfig()).__getitem__, range(12))
+    assert all(s.task == "plan" and torch.equal(s.layout, planned.layouts[r]) for s in plans for r in [row_of.get(s.text)] if r in planned.layouts)
     for task in ("find_one", "find_change"):
         for s in map(PictureMixture(data, {task: 1.0}, 3, None, LayoutConfig()).__getitem__, range(8)):
             assert s.task == "find" and s.source is None

@@ -92,7 +92,10 @@ def test_a_batch_is_its_samples():
     batch = planner.collate([found, *mixed[:1]])
     tokens = planner.text_encoder(batch.ids[:1])
     torch.testing.assert_close(planner.losses(batch)["find_layout"], planner.painter.layout_loss(tokens, batch.layouts[:1], batch.pixels[:1]) / 2)
-    with pytest.raises(ValueError, match="is to be found, and this painter writes no layouts"): model.collate([found])
+    planned = planner.losses(planner.collate([replace(found, task="plan"), *mixed[:1]]))
+    torch.testing.assert_close(planned["plan_layout"], planner.painter.layout_loss(tokens, batch.layouts[:1]) / 2)
+    for task in ("find", "plan"):
+        with pytest.raises(ValueError, match="is for layouts, and this painter writes none"): model.collate([replace(found, task=task)])
     with pytest.raises(ValueError, match="unknown task 'paint'"): model.collate([PictureSample("paint", a)])
     with pytest.raises(ValueError, match="is an edit without a picture to change"):
         model.collate([PictureSample("edit", a, "Make it night.")])

@@ -60,7 +60,7 @@ class PictureMixture(Dataset):
             raise ValueError(f"tasks {tasks}; accepted are weights above 0 for some of "
                              f"{', '.join(DIFFUSION_TASKS)}")
         if {"edit", "find_change"} & set(tasks): edit_of(data, 0)  # it says what is wrong, if it can't
-        drawn = {"draw", "draw_few", "find"} & set(tasks)
+        drawn = {"draw", "draw_few", "find", "plan"} & set(tasks)
         if drawn and not any(_captions(data.sample(row, image=False)) for row in range(len(data))):
             raise ValueError(f"{data.name} has no captions, so there is nothing to draw by")
         self.data, self.tasks, self.seed = data, tasks, seed
@@ -96,6 +96,10 @@ class PictureMixture(Dataset):
         drawing = self._draw(row, rng)
         return drawing and replace(drawing, task="find")
 
+    def _plan(self, row: int, rng: Random) -> PictureSample | None:
+        drawing = self._draw(row, rng)
+        return drawing and replace(drawing, task="plan")
+
     def _find_one(self, row: int, rng: Random) -> PictureSample | None:
         sample = self.data.sample(row, image=False)
         phrases = sample_phrases(sample, self.data.categories)
@@ -121,7 +125,7 @@ class PictureMixture(Dataset):
                              self._layout(found.after, found.changed))
 
 
-DIFFUSION_TASKS = ("reconstruct", "draw", "draw_few", "edit", "find", "find_one", "find_change")
+DIFFUSION_TASKS = ("reconstruct", "draw", "draw_few", "edit", "find", "find_one", "find_change", "plan")
 TRIES, FEW = 50, 3
 EDITED = 3000  # scenes with edits; to draw more of them again takes longer than to learn from them
 TOLD = 0.3  # share of drawings by an inventory
@@ -136,10 +140,10 @@ def picture_vocabulary(data: CocoData, text_size: int = 1000) -> Vocabulary:
 
 
 def picture_mixture(data: CocoData, recipe: Recipe, cfg: DiffusionConfig) -> PictureMixture:
-    "The samples that a recipe draws from data; a painter without layouts has nothing to find."
+    "The samples that a recipe draws from data; a painter without layouts finds and plans nothing."
     painter, tasks = cfg.painter, dict(recipe.tasks)
     layout = painter.layout if painter.layout.objects else None
-    if layout is None: tasks = {name: w for name, w in tasks.items() if not name.startswith("find")}
+    if layout is None: tasks = {name: w for name, w in tasks.items() if name.split("_")[0] not in ("find", "plan")}
     return PictureMixture(data, tasks, recipe.seed, painter.size, layout)
 
 
@@ -174,7 +178,7 @@ def diffusion_stages(
             {"draw_few": 2.0, "draw": 1.0}, 2 * batch_size, minutes=110 * share,
             settings={"lr": 1e-3}, frozen=("painter.vae", "painter.editor"), **common),
         "2-look": Recipe(
-            {"find": 1.0, "find_one": 1.0, "find_change": 1.0}, 2 * batch_size, minutes=40 * share,
+            {"find_one": 1.0, "find_change": 1.0, "plan": 1.0}, 2 * batch_size, minutes=40 * share,
             settings={"lr": 1e-3}, frozen=("painter.vae", "painter.unet", "painter.editor", "text_encoder"),
             **common),
         "3-edit": Recipe(

@@ -114,7 +114,7 @@ class TextEncoder(nn.Module):
         return self.clip(input_ids=ids).last_hidden_state
 
 # %% ../../nbs/53a_drawing.ipynb #93471a12
-PICTURE_TASKS = ("reconstruct", "draw", "edit", "find")
+PICTURE_TASKS = ("reconstruct", "draw", "edit", "find", "plan")
 
 
 @dataclass
@@ -172,8 +172,8 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             if s.task not in PICTURE_TASKS:
                 known = ", ".join(PICTURE_TASKS)
                 raise ValueError(f"unknown task {s.task!r}; accepted are {known}")
-            if s.task == "find" and not self.cfg.painter.layout.objects:
-                raise ValueError(f"{s.text!r} is to be found, and this painter writes no layouts")
+            if s.task in ("find", "plan") and not self.cfg.painter.layout.objects:
+                raise ValueError(f"{s.text!r} is for layouts, and this painter writes none")
             if s.task == "edit" and s.source is None:
                 raise ValueError(f"{s.text!r} is an edit without a picture to change")
         size, empty = self.cfg.painter.size, torch.full((self.cfg.painter.layout.objects, 6), PAD)
@@ -198,10 +198,12 @@ class LatentDiffusion(Steps, OnDisk, LightningModule, PyTorchModelHubMixin):
             source = batch.sources[some] if task == "edit" else None
             found = self.painter.losses(batch.pixels[some], tokens, source, batch.layouts[some])
             terms |= {f"{task}_{name}": x * len(some) / len(batch.tasks) for name, x in found.items()}
-        some = batch.rows("find")
-        if len(some):
-            found = self.painter.layout_loss(self.text_encoder(batch.ids[some]), batch.layouts[some], batch.pixels[some])
-            terms["find_layout"] = found * len(some) / len(batch.tasks)
+        for task in ("find", "plan"):
+            some = batch.rows(task)
+            if not len(some): continue
+            seen = batch.pixels[some] if task == "find" else None
+            found = self.painter.layout_loss(self.text_encoder(batch.ids[some]), batch.layouts[some], seen)
+            terms[f"{task}_layout"] = found * len(some) / len(batch.tasks)
         return terms
 
     def groups(self) -> list[tuple]:
