@@ -116,6 +116,7 @@ def test_four_stages():
         assert model.cfg.categories == tuple(data.categories)
     edits = short["3-edit"]
     assert [("find_one" in picture_mixture(data, edits, c).tasks) for c in (cfg, DiffusionConfig.tiny())] == [True, False]
+    assert picture_mixture(data, short["2-look"], DiffusionConfig.tiny()).tasks == {"draw": 1.0}
 
 
 # nbs/53b_diffusion_stages.ipynb, cell 5ffe604f

@@ -140,10 +140,11 @@ def picture_vocabulary(data: CocoData, text_size: int = 1000) -> Vocabulary:
 
 
 def picture_mixture(data: CocoData, recipe: Recipe, cfg: DiffusionConfig) -> PictureMixture:
-    "The samples that a recipe draws from data; a painter without layouts finds and plans nothing."
+    "The samples that a recipe draws from data; a painter without layouts draws instead of finding and planning alone."
     painter, tasks = cfg.painter, dict(recipe.tasks)
     layout = painter.layout if painter.layout.objects else None
-    if layout is None: tasks = {name: w for name, w in tasks.items() if name.split("_")[0] not in ("find", "plan")}
+    if layout is None:
+        tasks = {name: w for name, w in tasks.items() if name.split("_")[0] not in ("find", "plan")} or {"draw": 1.0}
     return PictureMixture(data, tasks, recipe.seed, painter.size, layout)
 
 
