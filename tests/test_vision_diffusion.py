@@ -346,7 +346,7 @@ def test_published_shapes():
 # nbs/53_diffusion.ipynb, cell 5001c6e1
 def test_mini_fits_its_budget():
     with torch.device("meta"): mini = Painter(PainterConfig.mini())
-    assert sum(p.numel() for p in mini.parameters()) < 16.5e6  # the text encoder adds 1.25 million
+    assert sum(p.numel() for p in mini.parameters()) < 18.7e6  # 40 MB in half precision, with 1.25 million of the text encoder
 
 
 # nbs/53_diffusion.ipynb, cell 43a99987
