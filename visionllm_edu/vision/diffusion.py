@@ -521,13 +521,14 @@ class Painter(Denoiser):
         plan = self.plan(layouts, latents)
         ddim = DDIMScheduler.from_config(self.schedule.config, timestep_spacing="trailing")
         ddim.set_timesteps(num_inference_steps, device=tokens.device)
+        change = may_change(plan) if keep and seen is not None and plan is not None else None
         for t, later in zip(ddim.timesteps, [*ddim.timesteps[1:], None]):
             guess = self.guided(latents, t, tokens, seen, guidance_scale, image_guidance_scale, plan)
             step = ddim.step(guess, t, latents)
             latents = step.prev_sample
-            if seen is not None and keep and plan is not None:
+            if change is not None:
                 still = seen if later is None else self.schedule.add_noise(seen, noise, later)
-                latents = torch.where(may_change(plan), latents, still)
+                latents = torch.where(change, latents, still)
             yield int(t), latents, step.pred_original_sample
 
     def lay_out(
